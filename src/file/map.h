@@ -1,0 +1,22 @@
+/* A file mapped read-only into memory. */
+#ifndef FILE_MAP_H
+#define FILE_MAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tributary/status.h"
+
+struct file_map {
+    const uint8_t *bytes;
+    size_t size; /* at least 1 */
+};
+
+/* Maps a whole regular file. A missing file, a directory, a device, an empty file and one that
+ * cannot be read each give TRIB_IO or TRIB_FORMAT with one line that names the path. */
+trib_status file_map_open(struct file_map *map, const char *path, trib_error *error);
+
+/* Unmaps; safe on a zeroed struct and when called twice. */
+void file_map_close(struct file_map *map);
+
+#endif
