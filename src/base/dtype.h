@@ -1,8 +1,8 @@
 /* Element types of stored tensors: one table, read by files, kernels and caches alike.
  *
  * A type stores elements in blocks of `block` consecutive elements of `bytes` bytes. The numbers of
- * the enumeration are those of the GGUF format, so that a file's type needs no translation; a number
- * with no row in the table is a type this build cannot read. */
+ * the enumeration are those of the GGUF format, so that a file's type needs no translation; a
+ * number with no row in the table is a type this build cannot read. */
 #ifndef BASE_DTYPE_H
 #define BASE_DTYPE_H
 

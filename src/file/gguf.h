@@ -2,10 +2,11 @@
  *
  * Format: the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
  *
- * Nothing is copied but the indexes: keys, values and tensor data point into the mapped file and are
- * valid until gguf_close. Invariant: after a successful open every offset, length and count that can
- * be reached through this header has been checked against the file, so no caller checks bounds again.
- * A value's bytes are as the file has them: unaligned, which is why the getters copy. */
+ * Nothing is copied but the indexes: keys, values and tensor data point into the mapped file and
+ * are valid until gguf_close. Invariant: after a successful open every offset, length and count
+ * that can be reached through this header has been checked against the file, so no caller checks
+ * bounds again. A value's bytes are as the file has them: unaligned, which is why the getters copy.
+ */
 #ifndef FILE_GGUF_H
 #define FILE_GGUF_H
 
@@ -92,9 +93,10 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *file, const char *
 const char *gguf_type_name(enum gguf_type type);
 
 /* Typed access by key. A missing key leaves *out as it was and succeeds with *found = false, unless
- * `found` is NULL: then the key is required and its absence is TRIB_FORMAT. A value of another kind,
- * or an integer that does not fit, is TRIB_FORMAT. The message names the file, the key, the expected
- * kind and what was found. Integer getters take every integer width, float getters both floats. */
+ * `found` is NULL: then the key is required and its absence is TRIB_FORMAT. A value of another
+ * kind, or an integer that does not fit, is TRIB_FORMAT. The message names the file, the key, the
+ * expected kind and what was found. Integer getters take every integer width, float getters both
+ * floats. */
 trib_status gguf_get_u32(const struct gguf *file, const char *key, uint32_t *out, bool *found,
                          trib_error *error);
 trib_status gguf_get_f32(const struct gguf *file, const char *key, float *out, bool *found,

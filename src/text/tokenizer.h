@@ -54,7 +54,8 @@ struct tokenize_options {
 };
 
 /* Encodes `text` (any bytes) and appends to *ids, which holds *count ids of *capacity allocated by
- * malloc (all zero to begin with) and grows as needed; the caller frees it, also after a failure. */
+ * malloc (all zero to begin with) and grows as needed; the caller frees it, also after a failure.
+ */
 trib_status tokenizer_encode(const struct tokenizer *tokenizer, struct slice text,
                              struct tokenize_options options, int32_t **ids, size_t *count,
                              size_t *capacity, trib_error *error);

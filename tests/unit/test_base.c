@@ -67,7 +67,8 @@ static void half_round_trips(void **state)
     }
 }
 
-/* Rounding: every midpoint of neighbouring halves goes to the even one, a hair beyond it does not. */
+/* Rounding: every midpoint of neighbouring halves goes to the even one, a hair beyond it does not.
+ */
 static void half_rounds_to_nearest_even(void **state)
 {
     (void)state;

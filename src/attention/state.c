@@ -1,0 +1,95 @@
+/* States as the public API has them, (s, v) in float32, and their merge.
+ *
+ * Invariants: merging with the empty state returns the other operand bit for bit; no infinity is
+ * subtracted from an infinity, so empty with empty is empty and never NaN. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "kernel/exp.h"
+#include "tributary/attention.h"
+
+static trib_status check(const trib_states *out, const trib_states *a, trib_error *error)
+{
+    if (!out || !a || !out->s || !out->v || !a->s || !a->v)
+        return error_set(error, TRIB_INVALID, "merging states: a NULL pointer");
+    if (a->count != out->count || a->head_dim != out->head_dim || out->head_dim == 0)
+        return error_set(error, TRIB_INVALID,
+                         "merging states: %zu states of %zu floats into %zu of %zu", a->count,
+                         a->head_dim, out->count, out->head_dim);
+    return TRIB_OK;
+}
+
+void trib_state_clear(const trib_states *states)
+{
+    for (size_t i = 0; i < states->count; i++)
+        states->s[i] = -INFINITY;
+    memset(states->v, 0, states->count * states->head_dim * sizeof *states->v);
+}
+
+/* Products and sum are rounded one by one, not fused: that keeps the merge commutative. */
+static float merge_one(float *v, float sa, const float *va, float sb, const float *vb, size_t D)
+{
+    if (sa == -INFINITY || sb == -INFINITY) {
+        memmove(v, sb == -INFINITY ? va : vb, D * sizeof *v);
+        return sb == -INFINITY ? sa : sb;
+    }
+    float m = sa > sb ? sa : sb;
+    float a = exp_scalar(sa - m), b = exp_scalar(sb - m), sum = a + b;
+    a /= sum;
+    b /= sum;
+    for (size_t i = 0; i < D; i++)
+        v[i] = a * va[i] + b * vb[i];
+    return m + logf(sum);
+}
+
+trib_status trib_state_merge(const trib_states *out, const trib_states *a, const trib_states *b,
+                             trib_error *error)
+{
+    trib_status status = check(out, a, error);
+    if (status == TRIB_OK)
+        status = check(out, b, error);
+    if (status != TRIB_OK)
+        return status;
+    size_t D = out->head_dim;
+    for (size_t i = 0; i < out->count; i++)
+        out->s[i] = merge_one(out->v + i * D, a->s[i], a->v + i * D, b->s[i], b->v + i * D, D);
+    return TRIB_OK;
+}
+
+/* s = m + log sum_p exp(s_p - m), v = sum_p exp(s_p - s) v_p with m the largest s_p; column by
+ * column, so that `out` may be one of the parts. */
+static void merge_all_one(const trib_states *out, const trib_states *parts, size_t n, size_t i)
+{
+    size_t D = out->head_dim;
+    float m = -INFINITY, sum = 0;
+    for (size_t p = 0; p < n; p++)
+        if (parts[p].s[i] > m)
+            m = parts[p].s[i];
+    for (size_t p = 0; p < n; p++)
+        if (parts[p].s[i] != -INFINITY)
+            sum += exp_scalar(parts[p].s[i] - m);
+    for (size_t j = 0; j < D; j++) {
+        float value = 0;
+        for (size_t p = 0; p < n; p++)
+            if (parts[p].s[i] != -INFINITY)
+                value += exp_scalar(parts[p].s[i] - m) / sum * parts[p].v[i * D + j];
+        out->v[i * D + j] = value;
+    }
+    out->s[i] = sum == 0 ? -INFINITY : m + logf(sum);
+}
+
+trib_status trib_state_merge_all(const trib_states *out, const trib_states *parts, size_t n,
+                                 trib_error *error)
+{
+    if (n == 0 && out && out->s && out->v)
+        return trib_state_clear(out), TRIB_OK;
+    for (size_t p = 0; p < n || p == 0; p++) {
+        trib_status status = check(out, parts ? parts + p : NULL, error);
+        if (status != TRIB_OK)
+            return status;
+    }
+    for (size_t i = 0; i < out->count; i++)
+        merge_all_one(out, parts, n, i);
+    return TRIB_OK;
+}

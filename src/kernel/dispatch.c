@@ -1,0 +1,66 @@
+/* The kernel tables and the choice among them. */
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "kernel/kernel.h"
+#include "kernel/ref/ref.h"
+
+#if TRIB_HAVE_SIMD
+#include "kernel/simd/ops.h"
+#endif
+
+enum { REF, AVX2, AVX512, TABLES };
+
+static const struct kernels tables[TABLES] = {
+    [REF] = {"ref", 8, unpack_ref, pack_ref, dots_ref, rmsnorm_ref, swiglu_ref, add_ref,
+             absorb_ref},
+#if TRIB_HAVE_SIMD
+    [AVX2] = {"avx2", TILE_ROWS_AVX2, unpack_avx2, pack_avx2, dots_avx2, rmsnorm_avx2, swiglu_avx2,
+              add_avx2, absorb_avx2},
+    [AVX512] = {"avx512", TILE_ROWS_AVX512, unpack_avx512, pack_avx512, dots_avx512, rmsnorm_avx512,
+                swiglu_avx512, add_avx512, absorb_avx512},
+#else
+    [AVX2] = {.name = "avx2"},
+    [AVX512] = {.name = "avx512"},
+#endif
+};
+
+static bool runs_here(size_t table)
+{
+#if TRIB_HAVE_SIMD
+    struct cpu_features cpu = cpu_detect();
+    return table == REF || (table == AVX2 && cpu.avx2) || (table == AVX512 && cpu.avx512);
+#else
+    return table == REF;
+#endif
+}
+
+const struct kernels *kernels_at(size_t i)
+{
+    for (size_t table = 0; table < TABLES; table++)
+        if (runs_here(table) && i-- == 0)
+            return &tables[table];
+    return NULL;
+}
+
+trib_status kernels_choose(const struct kernels **out, const char *name, trib_error *error)
+{
+    *out = NULL;
+    if (!name || !*name) {
+        for (size_t i = 0; kernels_at(i); i++)
+            *out = kernels_at(i);
+        return TRIB_OK;
+    }
+    for (size_t table = 0; table < TABLES; table++) {
+        if (strcmp(tables[table].name, name) != 0)
+            continue;
+        if (!runs_here(table))
+            return error_set(error, TRIB_UNSUPPORTED,
+                             "this machine cannot run the kernel table '%s'", name);
+        *out = &tables[table];
+        return TRIB_OK;
+    }
+    return error_set(error, TRIB_INVALID,
+                     "unknown kernel table '%.32s': expected ref, avx2 or avx512", name);
+}
