@@ -47,7 +47,7 @@ void definition_matrix(const struct definition *in, double *scores, double *y, d
             for (size_t d = 0; d < in->D; d++) {
                 double sum = 0;
                 for (size_t i = 0; i < in->S; i++)
-                    if (row[i] != 0)
+                    if (is_visible(in, t, i))
                         sum += row[i] * (double)in->v[(i * in->G + g) * in->D + d];
                 y[(t * in->H + h) * in->D + d] = sum;
             }
@@ -73,7 +73,7 @@ double definition_timestep(const struct definition *in, size_t t, size_t h, doub
                 largest = fmax(largest, score);
                 continue;
             }
-            double weight = exp(score - largest);
+            double weight = score == -(double)INFINITY ? 0 : exp(score - largest);
             sum += weight;
             for (size_t d = 0; d < in->D; d++)
                 y[d] += weight * (double)in->v[(i * in->G + g) * in->D + d];

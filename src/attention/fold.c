@@ -98,10 +98,9 @@ size_t fold_workspace(const struct kernels *kernels, size_t tokens, size_t heads
                       size_t head_dim, size_t length, int threads)
 {
     struct plan p = plan_make(kernels, tokens, heads, kv_heads, head_dim, length, threads);
-    /* Cut by span there are fewer than two items per thread before the cut. */
-    size_t cut_items = 2 * (size_t)threads * p.spans;
-    return ((size_t)threads * worker_floats(&p) + cut_items * partials_floats(&p, BLOCK_ROWS)) *
-           sizeof(float);
+    /* Cut by span, for this many tokens or fewer, there are fewer than two blocks per thread. */
+    size_t rows = p.rows < BLOCK_ROWS ? p.rows : BLOCK_ROWS, cut = 2 * (size_t)threads * p.spans;
+    return ((size_t)threads * worker_floats(&p) + cut * partials_floats(&p, rows)) * sizeof(float);
 }
 
 static struct panel panel_load(const struct plan *p, size_t g, size_t chunk, float *unpacked)
@@ -234,22 +233,22 @@ static void run_by_block(const struct plan *p, float *memory, int threads)
 static void run_by_span(const struct plan *p, float *memory, int threads)
 {
     float *cut = memory + (size_t)threads * worker_floats(p);
-    size_t floats = partials_floats(p, BLOCK_ROWS);
+    size_t most = p->rows < BLOCK_ROWS ? p->rows : BLOCK_ROWS, floats = partials_floats(p, most);
 
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (size_t item = 0; item < p->items; item++) {
         struct worker w = worker_in(memory + (size_t)omp_get_thread_num() * worker_floats(p), p);
-        struct partials mine = partials_in(cut + item * floats, BLOCK_ROWS);
+        struct partials mine = partials_in(cut + item * floats, most);
         size_t whole = item / p->spans, block = whole % p->blocks, rows = block_rows(p, block);
         partial_clear(mine, rows, p->Dv);
         fold_span(p, &w, whole / p->blocks, block * BLOCK_ROWS, rows, item % p->spans, mine);
     }
     for (size_t whole = 0; whole < p->items / p->spans; whole++) {
         size_t block = whole % p->blocks, rows = block_rows(p, block);
-        struct partials total = partials_in(cut + whole * p->spans * floats, BLOCK_ROWS);
+        struct partials total = partials_in(cut + whole * p->spans * floats, most);
         for (size_t span = 1; span < p->spans; span++)
-            partial_merge(total, partials_in(cut + (whole * p->spans + span) * floats, BLOCK_ROWS),
-                          rows, p->Dv);
+            partial_merge(total, partials_in(cut + (whole * p->spans + span) * floats, most), rows,
+                          p->Dv);
         finish_rows(p, whole / p->blocks, block * BLOCK_ROWS, rows, total);
     }
 }

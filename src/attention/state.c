@@ -58,14 +58,24 @@ trib_status trib_state_merge(const trib_states *out, const trib_states *a, const
 }
 
 /* s = m + log sum_p exp(s_p - m), v = sum_p exp(s_p - s) v_p with m the largest s_p; column by
- * column, so that `out` may be one of the parts. */
+ * column, so that `out` may be one of the parts. One part alone among empty ones is copied. */
 static void merge_all_one(const trib_states *out, const trib_states *parts, size_t n, size_t i)
 {
-    size_t D = out->head_dim;
+    size_t D = out->head_dim, full = 0, last = 0;
     float m = -INFINITY, sum = 0;
-    for (size_t p = 0; p < n; p++)
+    for (size_t p = 0; p < n; p++) {
+        if (parts[p].s[i] == -INFINITY)
+            continue;
+        full++;
+        last = p;
         if (parts[p].s[i] > m)
             m = parts[p].s[i];
+    }
+    if (full == 1) {
+        memmove(out->v + i * D, parts[last].v + i * D, D * sizeof *out->v);
+        out->s[i] = parts[last].s[i];
+        return;
+    }
     for (size_t p = 0; p < n; p++)
         if (parts[p].s[i] != -INFINITY)
             sum += exp_scalar(parts[p].s[i] - m);
@@ -76,19 +86,17 @@ static void merge_all_one(const trib_states *out, const trib_states *parts, size
                 value += exp_scalar(parts[p].s[i] - m) / sum * parts[p].v[i * D + j];
         out->v[i * D + j] = value;
     }
-    out->s[i] = sum == 0 ? -INFINITY : m + logf(sum);
+    out->s[i] = full == 0 ? -INFINITY : m + logf(sum);
 }
 
 trib_status trib_state_merge_all(const trib_states *out, const trib_states *parts, size_t n,
                                  trib_error *error)
 {
-    if (n == 0 && out && out->s && out->v)
-        return trib_state_clear(out), TRIB_OK;
-    for (size_t p = 0; p < n || p == 0; p++) {
-        trib_status status = check(out, parts ? parts + p : NULL, error);
-        if (status != TRIB_OK)
-            return status;
-    }
+    trib_status status = check(out, out, error);
+    for (size_t p = 0; p < n && status == TRIB_OK; p++)
+        status = check(out, parts ? parts + p : NULL, error);
+    if (status != TRIB_OK)
+        return status;
     for (size_t i = 0; i < out->count; i++)
         merge_all_one(out, parts, n, i);
     return TRIB_OK;

@@ -53,17 +53,19 @@ struct tokenize_options {
     bool parse_special; /* text that spells a control token becomes that token */
 };
 
-/* Encodes `text` (any bytes) and appends to *ids, which holds *count ids of *capacity allocated by
- * malloc (all zero to begin with) and grows as needed; the caller frees it, also after a failure.
+/* Encodes `text` (any bytes, at most 1 GiB) and appends to *ids, which holds *count ids of
+ * *capacity allocated by malloc (all zero to begin with) and grows as needed; the caller frees it,
+ * also after a failure.
  */
 trib_status tokenizer_encode(const struct tokenizer *tokenizer, struct slice text,
                              struct tokenize_options options, int32_t **ids, size_t *count,
                              size_t *capacity, trib_error *error);
 
-/* The bytes that one token stands for. `first`: no token with text came before it, so that the
- * space a SentencePiece vocabulary puts before the text is taken off again. Control and unknown
- * tokens stand for nothing unless `special`. Writes at most `capacity` bytes and returns how many
- * the token has; never more than tokenizer_longest. */
+/* The bytes that one token stands for. `first`: only control and unknown tokens came before it, so
+ * that the space a SentencePiece vocabulary puts before the text is taken off again (a token that
+ * gave no bytes because of that was the first nevertheless). Control and unknown tokens stand for
+ * nothing unless `special`. Writes at most `capacity` bytes and returns how many the token has;
+ * never more than tokenizer_longest. */
 size_t tokenizer_decode(const struct tokenizer *tokenizer, int32_t id, bool first, bool special,
                         char *out, size_t capacity);
 

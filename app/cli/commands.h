@@ -1,0 +1,25 @@
+/* The commands of trib, and what they share: complaints, JSON, reading whole files. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include <jansson.h>
+
+#include "options.h"
+#include "tributary/status.h"
+
+extern const struct command run_command, inspect_command, tokenize_command;
+
+/* Prints "trib: MESSAGE" on stderr and returns EXIT_FAILURE. */
+int complain(const trib_error *error);
+
+/* Prints a JSON object on a line of its own and releases it; the exit status. */
+int print_json(json_t *object);
+
+/* A JSON string of any bytes: those that are no UTF-8 become U+FFFD. */
+json_t *json_text(const char *bytes, size_t length);
+
+/* Reads all of a file, standard input for "-"; the caller frees *text. One NUL byte stands behind.
+ */
+trib_status read_all(const char *path, char **text, size_t *length, trib_error *error);
+
+#endif

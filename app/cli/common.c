@@ -1,0 +1,95 @@
+/* What the commands share: complaints, JSON, reading whole files. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+
+int complain(const trib_error *error)
+{
+    fprintf(stderr, "trib: %s\n", error->message);
+    return EXIT_FAILURE;
+}
+
+int print_json(json_t *object)
+{
+    int failed = !object || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0;
+    json_decref(object);
+    if (failed || putchar('\n') == EOF || fflush(stdout) != 0) {
+        fprintf(stderr, "trib: the JSON could not be written\n");
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+json_t *json_text(const char *bytes, size_t length)
+{
+    json_t *whole = json_stringn(bytes, length);
+    if (whole)
+        return whole;
+    char *mended = malloc(3 * length + 1);
+    size_t used = 0;
+    if (!mended)
+        return NULL;
+    for (size_t i = 0; i < length;) {
+        size_t n = 0;
+        for (size_t try = 1; try <= 4 && i + try <= length && n == 0; try++) {
+            json_t *one = json_stringn(bytes + i, try);
+            n = one ?
+            try:
+                0;
+            json_decref(one);
+        }
+        if (n)
+            memcpy(mended + used, bytes + i, n);
+        else
+            memcpy(mended + used, "\xef\xbf\xbd", 3);
+        used += n ? n : 3;
+        i += n ? n : 1;
+    }
+    whole = json_stringn(mended, used);
+    free(mended);
+    return whole;
+}
+
+static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
+{
+    error->status = status;
+    snprintf(error->message, sizeof error->message, "%s: %s", path, why);
+    return status;
+}
+
+trib_status read_all(const char *path, char **text, size_t *length, trib_error *error)
+{
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    size_t capacity = 1 << 16, used = 0;
+    trib_status status = TRIB_OK;
+    *text = NULL;
+    if (!file)
+        return fail(error, TRIB_IO, path, strerror(errno));
+    for (;;) {
+        char *larger = realloc(*text, capacity + 1);
+        if (!larger) {
+            status = fail(error, TRIB_NO_MEMORY, path, "does not fit in memory");
+            break;
+        }
+        *text = larger;
+        used += fread(*text + used, 1, capacity - used, file);
+        if (used < capacity)
+            break;
+        capacity *= 2;
+    }
+    if (status == TRIB_OK && ferror(file))
+        status = fail(error, TRIB_IO, path, strerror(errno));
+    if (!standard)
+        fclose(file);
+    if (status != TRIB_OK) {
+        free(*text);
+        *text = NULL;
+        return status;
+    }
+    (*text)[used] = 0;
+    *length = used;
+    return TRIB_OK;
+}

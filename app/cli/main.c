@@ -1,0 +1,74 @@
+/* trib: finds the command and hands over. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+
+static int run_manual(const struct command *self, int argc, char **argv);
+static int run_completion(const struct command *self, int argc, char **argv);
+
+static const struct command manual_command = {
+    .name = "manual",
+    .operands = "",
+    .summary = "Print the manual page",
+    .description = "To read it: trib manual | man -l -",
+    .run = run_manual,
+};
+
+static const struct command completion_command = {
+    .name = "completion",
+    .operands = "",
+    .summary = "Print the completion for bash",
+    .description = "To use it: source <(trib completion)",
+    .run = run_completion,
+};
+
+static const struct command *const commands[] = {
+    &run_command, &inspect_command, &tokenize_command, &manual_command, &completion_command,
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static int run_manual(const struct command *self, int argc, char **argv)
+{
+    int first, status = options_parse(self, argc, argv, NULL, &first);
+    if (status < 0)
+        manual_print(commands, COMMANDS, stdout);
+    return status < 0 ? EXIT_SUCCESS : status;
+}
+
+static int run_completion(const struct command *self, int argc, char **argv)
+{
+    int first, status = options_parse(self, argc, argv, NULL, &first);
+    if (status < 0)
+        completion_print(commands, COMMANDS, stdout);
+    return status < 0 ? EXIT_SUCCESS : status;
+}
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "Usage: trib COMMAND [options]\n\nSequence prediction on CPUs. Commands:\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(out, "\n'trib COMMAND --help' says more about each.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_usage(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("trib %s\n", TRIB_VERSION);
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i]->run(commands[i], argc - 1, argv + 1);
+    if (*name)
+        fprintf(stderr, "trib: unknown command '%s'\n\n", name);
+    print_usage(stderr);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,51 @@
+/* The command line: one table per command feeds the parser, --help, the manual page and the shell
+ * completion. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum { EXIT_USAGE = 2 };
+
+enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_SIZE,   /* size_t */
+    OPTION_SEED,   /* uint64_t */
+    OPTION_FLOAT,  /* float */
+    OPTION_STRING, /* const char * */
+};
+
+/* One option. Its value goes to `offset` of the command's struct of values. */
+struct option_row {
+    const char *name; /* without the dashes */
+    char letter;      /* 0: none */
+    enum option_kind kind;
+    size_t offset;
+    const char *argument; /* what the help calls the value; NULL for flags */
+    const char *help;
+};
+
+struct command {
+    const char *name;
+    const char *operands; /* "MODEL [FILE]" */
+    const char *summary;  /* one line, no full stop */
+    const char *description;
+    size_t operands_least, operands_most;
+    const struct option_row *options;
+    size_t option_count;
+    int (*run)(const struct command *self, int argc, char **argv); /* returns the exit status */
+};
+
+/* Parses argv (argv[0] is the command's name) into `values`, which holds the defaults. Operands may
+ * stand between options; they end up at argv[*first]. Returns -1 to go on, or an exit status: 0
+ * after
+ * --help, EXIT_USAGE after a complaint on stderr. */
+int options_parse(const struct command *command, int argc, char **argv, void *values, int *first);
+
+/* The manual page in man(7) and the completion for bash, from the same tables. */
+void manual_print(const struct command *const *commands, size_t count, FILE *out);
+void completion_print(const struct command *const *commands, size_t count, FILE *out);
+
+#endif

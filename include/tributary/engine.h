@@ -1,0 +1,131 @@
+/* Tributary: running models. An engine holds a model ready to run; a session is the timeline of one
+ * sequence of tokens in it; a sampler chooses the next token.
+ *
+ *     trib_engine *engine;    trib_engine_open(&engine, model, NULL, &error);
+ *     trib_session *session;  trib_session_open(&session, engine, NULL, &error);
+ *     trib_session_append(session, ids, count, &error);
+ *     trib_sampler_next(sampler, trib_session_logits(session), V, &id, &error);
+ *
+ * The same tokens in give the same bits out: the logits of a position depend on the model file, the
+ * kernel table, the KV type and the token ids up to it, and on nothing else: not on how the tokens
+ * were cut into calls or chunks, nor on the number of threads.
+ *
+ * Threads: an engine and its sessions are used by one thread at a time. Inside, a call uses as many
+ * threads as the engine's options say.
+ */
+#ifndef TRIBUTARY_ENGINE_H
+#define TRIBUTARY_ENGINE_H
+
+#include "tributary/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Most threads an engine takes. */
+#define TRIB_THREADS_MAX 1024
+
+typedef struct trib_engine_options {
+    int threads;          /* 0: one for each processor */
+    size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
+    const char *kernels;  /* "ref", "avx2", "avx512"; NULL: $TRIB_CPU, or the best that runs */
+} trib_engine_options;
+
+trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL} */
+
+typedef struct trib_engine trib_engine;
+
+/* Makes `model` ready to run; the model must stay open longer. `options` may be NULL. On failure
+ * *out is NULL: TRIB_UNSUPPORTED (architecture, types, kernels), TRIB_FORMAT (tensors that do not
+ * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY. */
+trib_status trib_engine_open(trib_engine **out, const trib_model *model,
+                             const trib_engine_options *options, trib_error *error);
+
+/* NULL is allowed. All sessions must be closed before. */
+void trib_engine_close(trib_engine *engine);
+
+/* The name of the kernel table in use and the threads; static storage. */
+const char *trib_engine_kernels(const trib_engine *engine);
+int trib_engine_threads(const trib_engine *engine);
+
+typedef struct trib_session_options {
+    size_t context;      /* tokens at most; 0: as many as the model was trained for */
+    const char *kv_type; /* "f32" or "f16" */
+} trib_session_options;
+
+trib_session_options trib_session_options_default(void); /* {0, "f16"} */
+
+/* Bytes a session may take, at its full context: keys and values, and activations. */
+typedef struct trib_memory {
+    uint64_t weights; /* of the file, mapped */
+    uint64_t kv;      /* at the full context; taken as it fills */
+    uint64_t kv_per_token;
+    uint64_t activations;
+} trib_memory;
+
+/* What running `model` with these options (NULL: defaults) will take, before anything is taken. */
+trib_status trib_memory_needed(const trib_model *model, const trib_engine_options *engine,
+                               const trib_session_options *session, trib_memory *out,
+                               trib_error *error);
+
+typedef struct trib_session trib_session;
+
+/* An empty timeline. `options` may be NULL. On failure *out is NULL. */
+trib_status trib_session_open(trib_session **out, trib_engine *engine,
+                              const trib_session_options *options, trib_error *error);
+void trib_session_close(trib_session *session);
+
+/* Appends tokens and computes the logits after the last of them. TRIB_FULL when they do not fit in
+ * the context, TRIB_INVALID for an id outside the vocabulary or count = 0: then nothing is
+ * appended. TRIB_NO_MEMORY may leave a part appended: trib_session_length says how much. */
+trib_status trib_session_append(trib_session *session, const int32_t *ids, size_t count,
+                                trib_error *error);
+
+/* The same, but with the logits after each of the tokens: logits [count][V], the caller's. */
+trib_status trib_session_score(trib_session *session, const int32_t *ids, size_t count,
+                               float *logits, trib_error *error);
+
+size_t trib_session_length(const trib_session *session);  /* tokens appended */
+size_t trib_session_context(const trib_session *session); /* tokens at most */
+
+/* [V], after the last token appended; valid until the next append or the close. NULL before the
+ * first. */
+const float *trib_session_logits(const trib_session *session);
+
+/* How the next token is chosen from the logits. The steps in their order: repeat penalty, top-k,
+ * top-p, min-p, temperature, a draw. With temperature 0 the largest logit wins (of equal ones the
+ * lowest id) after the repeat penalty. */
+typedef struct trib_sampler_options {
+    float temperature;    /* 0 or more; divides the logits */
+    size_t top_k;         /* keep the k most likely; 0: all */
+    float top_p;          /* keep the fewest whose probabilities reach p, 0 < p <= 1; 1: all */
+    float min_p;          /* keep those of at least min_p times the top probability; 0: all */
+    float repeat_penalty; /* above 0; logits of recent tokens are divided (if positive) or
+                             multiplied (if negative) by it; 1: off */
+    size_t repeat_last;   /* how many tokens count as recent, at most 65,536 */
+    uint64_t seed;        /* draw n depends on the seed and n alone */
+} trib_sampler_options;
+
+trib_sampler_options trib_sampler_options_default(void); /* {0.8, 40, 0.95, 0.05, 1, 64, 0} */
+
+typedef struct trib_sampler trib_sampler;
+
+/* TRIB_INVALID names the option outside its range. `options` may be NULL. */
+trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
+                              const trib_sampler_options *options, trib_error *error);
+void trib_sampler_close(trib_sampler *sampler);
+
+/* Tells the sampler of a token that it did not choose itself (the prompt), for the repeat penalty.
+ */
+void trib_sampler_accept(trib_sampler *sampler, int32_t id);
+
+/* Chooses a token from logits [V], which stay as they are, and accepts it. TRIB_INVALID where no
+ * logit is a number or one is NaN: the model has broken down. */
+trib_status trib_sampler_next(trib_sampler *sampler, const float *logits, int32_t *id,
+                              trib_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

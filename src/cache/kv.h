@@ -1,0 +1,47 @@
+/* The keys and values of one sequence: pages of one chunk, all layers.
+ *
+ * A page holds CHUNK positions: [L][G] heads in the layout of attention/segment.h. It knows no
+ * model, only shapes. Invariant: the first `length` positions are stored in every layer once a
+ * forward pass is over; what lies past them is zero or stale, and never read into a result.
+ */
+#ifndef CACHE_KV_H
+#define CACHE_KV_H
+
+#include "attention/segment.h"
+#include "tributary/status.h"
+
+struct kv_shape {
+    enum dtype type; /* F32 or F16 */
+    size_t layers;   /* L */
+    size_t kv_heads; /* G */
+    size_t head_dim; /* D */
+};
+
+struct kv_cache {
+    struct kv_shape shape;
+    size_t length; /* positions stored */
+    size_t limit;  /* positions at most */
+    void **pages;  /* [page_count] */
+    size_t page_count;
+    size_t page_capacity;
+};
+
+/* Bytes of one page. */
+size_t kv_page_bytes(const struct kv_shape *shape);
+
+/* An empty cache of up to `limit` positions; allocates nothing. */
+struct kv_cache kv_open(struct kv_shape shape, size_t limit);
+void kv_close(struct kv_cache *cache);
+
+/* Makes room for `count` more positions. TRIB_FULL past the limit, TRIB_NO_MEMORY; the cache is
+ * then as it was, apart from pages it may have gained. */
+trib_status kv_reserve(struct kv_cache *cache, size_t count, trib_error *error);
+
+/* Stores the keys and values [G][D] of one position, reserved before, in one layer. */
+void kv_store(struct kv_cache *cache, const struct kernels *kernels, size_t layer, size_t position,
+              const float *k, const float *v);
+
+/* The first `length` positions of a layer as the fold reads them; valid until the next reserve. */
+struct segment kv_segment(const struct kv_cache *cache, size_t layer, size_t length);
+
+#endif

@@ -1,0 +1,102 @@
+/* Opening an engine: options checked, model bound, activations allocated; and what it will take. */
+#include "engine/engine.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "engine/model_file.h"
+#include "engine/session.h"
+
+trib_engine_options trib_engine_options_default(void)
+{
+    return (trib_engine_options){.threads = 0, .prefill_chunk = 512, .kernels = NULL};
+}
+
+/* Fills in what the caller left open. */
+static trib_status resolve(trib_engine_options *options, const trib_engine_options *given,
+                           const struct kernels **kernels, trib_error *error)
+{
+    *options = given ? *given : trib_engine_options_default();
+    if (options->threads == 0)
+        options->threads = omp_get_num_procs();
+    if (options->threads < 1 || options->threads > TRIB_THREADS_MAX)
+        return error_set(error, TRIB_INVALID, "threads: expected 1 to %d, found %d",
+                         TRIB_THREADS_MAX, options->threads);
+    if (options->prefill_chunk < 1 || options->prefill_chunk > 65536)
+        return error_set(error, TRIB_INVALID, "prefill chunk: expected 1 to 65536, found %zu",
+                         options->prefill_chunk);
+    if (!options->kernels)
+        options->kernels = getenv("TRIB_CPU");
+    return kernels_choose(kernels, options->kernels, error);
+}
+
+trib_status trib_engine_open(trib_engine **out, const trib_model *model,
+                             const trib_engine_options *options, trib_error *error)
+{
+    *out = NULL;
+    trib_engine_options o;
+    const struct kernels *kernels;
+    trib_status status = resolve(&o, options, &kernels, error);
+    if (status != TRIB_OK)
+        return status;
+    trib_engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return error_no_memory(error, "an engine", sizeof *engine);
+    engine->threads = o.threads;
+    engine->prefill_chunk = o.prefill_chunk;
+    status = model_open(&engine->model, model->file, kernels, error);
+    if (status == TRIB_OK)
+        status = activations_open(&engine->activations, &engine->model, o.prefill_chunk, o.threads,
+                                  error);
+    if (status != TRIB_OK) {
+        trib_engine_close(engine);
+        return status;
+    }
+    *out = engine;
+    return TRIB_OK;
+}
+
+void trib_engine_close(trib_engine *engine)
+{
+    if (!engine)
+        return;
+    activations_close(&engine->activations);
+    model_close(&engine->model);
+    free(engine);
+}
+
+const char *trib_engine_kernels(const trib_engine *engine)
+{
+    return engine->model.kernels->name;
+}
+
+int trib_engine_threads(const trib_engine *engine)
+{
+    return engine->threads;
+}
+
+trib_status trib_memory_needed(const trib_model *model, const trib_engine_options *engine,
+                               const trib_session_options *session, trib_memory *out,
+                               trib_error *error)
+{
+    trib_engine_options o;
+    struct model shape = {0};
+    struct kv_shape kv;
+    size_t context;
+    trib_status status = resolve(&o, engine, &shape.kernels, error);
+    if (status == TRIB_OK)
+        status = model_config_read(&shape.config, model->file, error);
+    if (status == TRIB_OK)
+        status = session_resolve(&shape.config, session, &kv, &context, error);
+    if (status != TRIB_OK)
+        return status;
+    *out = (trib_memory){0};
+    for (size_t i = 0; i < model->file->tensor_count; i++)
+        out->weights += model->file->tensors[i].bytes;
+    out->kv_per_token = kv_page_bytes(&kv) / CHUNK;
+    out->kv = kv_page_bytes(&kv) * ((context + CHUNK - 1) / CHUNK);
+    out->activations = activations_bytes(&shape, o.prefill_chunk, o.threads) +
+                       activations_fold_bytes(&shape, o.prefill_chunk, context, o.threads);
+    return TRIB_OK;
+}

@@ -1,0 +1,49 @@
+/* Mapping files read-only. The size is that of the moment of opening: a file that another process
+ * shortens afterwards is out of anybody's hands. */
+#include "file/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static trib_status map_descriptor(struct file_map *map, int fd, const char *path, trib_error *error)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return error_set(error, TRIB_IO, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(info.st_mode))
+        return error_set(error, TRIB_IO, "%s: expected a file, found a directory", path);
+    if (!S_ISREG(info.st_mode))
+        return error_set(error, TRIB_IO, "%s: expected a regular file", path);
+    if (info.st_size == 0)
+        return error_set(error, TRIB_FORMAT, "%s: the file is empty", path);
+    void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        return error_set(error, TRIB_IO, "%s: %s", path, strerror(errno));
+    *map = (struct file_map){bytes, (size_t)info.st_size};
+    return TRIB_OK;
+}
+
+trib_status file_map_open(struct file_map *map, const char *path, trib_error *error)
+{
+    *map = (struct file_map){0};
+    /* O_NONBLOCK: opening a pipe must not wait for its other end. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return error_set(error, TRIB_IO, "%s: %s", path, strerror(errno));
+    trib_status status = map_descriptor(map, fd, path, error);
+    close(fd);
+    return status;
+}
+
+void file_map_close(struct file_map *map)
+{
+    if (map->bytes)
+        munmap((void *)(uintptr_t)map->bytes, map->size);
+    *map = (struct file_map){0};
+}
