@@ -172,7 +172,7 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *file, const char *
 /* ---- Metadata ---- */
 
 static const struct {
-    uint32_t number = 0;
+    uint32_t number;
     const char *name;
     uint32_t bytes;
 } types[] = {

@@ -1,11 +1,12 @@
 /* A real trained model against an independent float64 program: stories260K continues
  * "Once upon a time" with the same 256 greedy tokens, and the logits agree.
  *
- * Bounds. The two best logits are never closer than 0.0042 (golden.json), so an absolute error under
- * 0.002 cannot change a greedy choice. With a float32 KV cache every number in the pass is float32:
- * the error is rounding alone, a few hundred roundings of 2^-24 relative on logits of magnitude 10
- * to 20, so 1e-4 holds. With float16 keys and values each carries 2^-11 relative; attention averages
- * values of magnitude about 1 and five layers add up, so 2e-2 holds for the logits. */
+ * Bounds. The two best logits are never closer than 0.0042 (golden.json), so an absolute error
+ * under 0.002 cannot change a greedy choice. With a float32 KV cache every number in the pass is
+ * float32: the error is rounding alone, a few hundred roundings of 2^-24 relative on logits of
+ * magnitude 10 to 20, so 1e-4 holds. With float16 keys and values each carries 2^-11 relative;
+ * attention averages values of magnitude about 1 and five layers add up, so 2e-2 holds for the
+ * logits. */
 #include <math.h>
 
 #include <jansson.h>
@@ -31,10 +32,10 @@ static struct golden golden_load(void)
              test_data("stories260K/stories260K.gguf"));
     golden.json = json_load_file(test_data("stories260K/golden.json"), 0, &why);
     assert_non_null(golden.json);
-    json_array_foreach (json_object_get(golden.json, "prompt_ids"), i, id)
+    json_array_foreach(json_object_get(golden.json, "prompt_ids"), i, id)
         golden.ids[golden.count++] = (int32_t)json_integer_value(id);
     golden.prompt = golden.count;
-    json_array_foreach (json_object_get(golden.json, "greedy_ids"), i, id)
+    json_array_foreach(json_object_get(golden.json, "greedy_ids"), i, id)
         golden.ids[golden.count++] = (int32_t)json_integer_value(id);
     assert_int_equal(golden.count, golden.prompt + 256);
     return golden;
@@ -73,7 +74,8 @@ static void stage_close(struct stage *s)
     trib_model_close(s->model);
 }
 
-/* Logits of all positions by one scoring call; the largest error over those the golden file holds. */
+/* Logits of all positions by one scoring call; the largest error over those the golden file holds.
+ */
 static double largest_error(const struct golden *golden, const char *table, const char *kv_type)
 {
     struct stage s = stage_open(golden, table, kv_type);
@@ -86,10 +88,12 @@ static double largest_error(const struct golden *golden, const char *table, cons
     size_t i;
     if (trib_session_score(s.session, golden->ids, golden->count, logits, &error) != TRIB_OK)
         fail_msg("%s", error.message);
-    json_object_foreach (json_object_get(golden->json, "logits_by_position"), position, expected) {
+    json_object_foreach(json_object_get(golden->json, "logits_by_position"), position, expected)
+    {
         const float *row = logits + strtoul(position, NULL, 10) * s.V;
         assert_int_equal(json_array_size(expected), s.V);
-        json_array_foreach (expected, i, value) {
+        json_array_foreach(expected, i, value)
+        {
             double off = fabs((double)row[i] - json_number_value(value));
             largest = off > largest || isnan(off) ? off : largest;
             compared++;
@@ -139,8 +143,8 @@ static void greedy_story_is_the_golden_one(void **state)
         assert_int_equal(trib_session_append(s.session, ids, count, &error), TRIB_OK);
         for (size_t at = count; at < golden.count; at++) {
             int32_t id;
-            assert_int_equal(trib_sampler_next(sampler, trib_session_logits(s.session), &id, &error),
-                             TRIB_OK);
+            assert_int_equal(
+                trib_sampler_next(sampler, trib_session_logits(s.session), &id, &error), TRIB_OK);
             assert_int_equal(id, golden.ids[at]);
             assert_int_equal(trib_session_append(s.session, &id, 1, &error), TRIB_OK);
         }
