@@ -21,10 +21,12 @@ static void absorb_row(const struct absorb *t, size_t row, uint64_t visible)
     float s[CHUNK]; /* scores, then probabilities */
 
     for (size_t j = 0; j < CHUNK; j++) {
+        if (!(visible >> j & 1))
+            continue;
         s[j] = 0;
         for (size_t i = 0; i < D; i++)
             s[j] = fmaf(q[i], t->k[i * CHUNK + j], s[j]);
-        if (visible >> j & 1 && s[j] > m)
+        if (s[j] > m)
             m = s[j];
     }
     if (m == -INFINITY) {

@@ -1,0 +1,183 @@
+/* Fuzz target: hostile vocabularies and hostile texts.
+ *
+ * The input begins with the options and a list of tokens, which become a GGUF file in memory; the
+ * rest is the text. Whatever the vocabulary, opening it fails with one line or gives a tokenizer
+ * whose ids exist, whose decoding stays within its bounds, and which gives the text back where the
+ * rules of spm.c promise it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vocab_build.h"
+
+#define SP "\xe2\x96\x81" /* U+2581, a space */
+
+/* Not assert: it shall hold in every build. */
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
+    } while (0)
+
+enum option {
+    PARSE_SPECIAL = 1,
+    ADD_SPECIAL = 2,
+    WHOLE = 4, /* the tokens of all bytes and of the space are in the vocabulary, too */
+    NO_KINDS = 8,
+    NO_SCORES = 16,
+    STRIPS = 32,
+    NO_SPACE_PREFIX = 64,
+    OWN_IDS = 128, /* two more bytes: the ids of BOS and EOS */
+};
+
+enum { TOKENS_LIMIT = 255, BYTES = 256 };
+
+struct input {
+    const uint8_t *bytes;
+    size_t size;
+};
+
+static uint8_t take(struct input *in)
+{
+    if (in->size == 0)
+        return 0;
+    in->size--;
+    return *in->bytes++;
+}
+
+static size_t take_entries(struct input *in, struct vocab_entry *entries)
+{
+    size_t count = take(in);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t kind = take(in), score = take(in), length = take(in) % 32;
+        if (length > in->size)
+            length = (uint8_t)in->size;
+        /* Mostly normal tokens; 0 and 7 are no kinds; a score of 255 is NaN. */
+        entries[i] = (struct vocab_entry){(const char *)in->bytes, length,
+                                          kind < 64 ? kind % 8 : TOKEN_NORMAL,
+                                          score == 255 ? __builtin_nanf("") : (int8_t)score / 8.0f};
+        in->bytes += length;
+        in->size -= length;
+    }
+    return count;
+}
+
+static struct tokenizer *open_tokenizer(struct input *in, unsigned options)
+{
+    static char byte_texts[BYTES][8];
+    struct vocab_entry entries[TOKENS_LIMIT + BYTES + 1];
+    struct vocab_options vocab = {.name = options & STRIPS ? "phi-3" : NULL,
+                                  .no_kinds = options & NO_KINDS,
+                                  .no_scores = options & NO_SCORES,
+                                  .no_space_prefix = options & NO_SPACE_PREFIX};
+    struct gguf_build b;
+    struct tokenizer *tokenizer;
+    trib_error error = {0};
+    gguf_build_open(&b);
+    if (options & OWN_IDS) {
+        gguf_build_u32(&b, "tokenizer.ggml.bos_token_id", take(in));
+        gguf_build_u32(&b, "tokenizer.ggml.eos_token_id", take(in));
+        gguf_build_bool(&b, "tokenizer.ggml.add_eos_token", true);
+    }
+    size_t count = take_entries(in, entries);
+    for (int byte = 0; (options & WHOLE) && byte < BYTES; byte++) {
+        static const char digits[] = "0123456789ABCDEF";
+        memcpy(byte_texts[byte], "<0x00>", 7);
+        byte_texts[byte][3] = digits[byte >> 4];
+        byte_texts[byte][4] = digits[byte & 15];
+        entries[count++] = (struct vocab_entry){byte_texts[byte], 6, TOKEN_BYTE, 0};
+    }
+    if (options & WHOLE)
+        entries[count++] = (struct vocab_entry)VOCAB_ENTRY(SP, TOKEN_NORMAL, 0);
+    vocab_put(&b, entries, count, vocab);
+    trib_status status = vocab_finish(&b, &tokenizer, &error);
+    CHECK(status == error.status && (status == TRIB_OK) == (tokenizer != NULL));
+    CHECK(strlen(error.message) > 0 || status == TRIB_OK);
+    CHECK(!strchr(error.message, '\n'));
+    return tokenizer;
+}
+
+/* Decodes one token into memory of exactly `capacity` bytes, where the sanitizer sees its ends. */
+static size_t decode_into(const struct tokenizer *tokenizer, int32_t id, bool first, bool special,
+                          size_t capacity)
+{
+    char *out = malloc(capacity ? capacity : 1);
+    CHECK(out);
+    size_t length =
+        tokenizer_decode(tokenizer, id, first, special, capacity ? out : NULL, capacity);
+    CHECK(length <= tokenizer_longest(tokenizer));
+    free(out);
+    return length;
+}
+
+static void check_decoding(const struct tokenizer *tokenizer, int32_t id)
+{
+    for (int mode = 0; mode < 4; mode++) {
+        bool first = mode & 1, special = mode & 2;
+        size_t length = decode_into(tokenizer, id, first, special, tokenizer_longest(tokenizer));
+        CHECK(decode_into(tokenizer, id, first, special, 0) == length);
+        CHECK(decode_into(tokenizer, id, first, special, length / 2) == length);
+        CHECK(decode_into(tokenizer, id, first, special, length) == length);
+    }
+}
+
+/* True when the ids must decode to the text: no special token in it, no unknown one, a token for
+ * the space, and no U+2581. */
+static bool must_come_back(const struct tokenizer *tokenizer, struct slice text, const int32_t *ids,
+                           size_t count)
+{
+    bool has_space = false;
+    for (int32_t id = 0; (size_t)id < tokenizer_count(tokenizer); id++) {
+        enum token_kind kind = tokenizer_kind(tokenizer, id);
+        has_space = has_space || ((kind == TOKEN_NORMAL || kind == TOKEN_UNUSED) &&
+                                  slice_is(tokenizer_text(tokenizer, id), SP));
+        if (kind == TOKEN_USER_DEFINED)
+            return false;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (tokenizer_kind(tokenizer, ids[i]) == TOKEN_UNKNOWN ||
+            tokenizer_kind(tokenizer, ids[i]) == TOKEN_CONTROL || ids[i] == 0)
+            return false;
+    for (size_t i = 0; i + 3 <= text.length; i++)
+        if (memcmp(text.bytes + i, SP, 3) == 0)
+            return false;
+    return has_space;
+}
+
+static void check_round_trip(const struct tokenizer *tokenizer, struct slice text,
+                             const int32_t *ids, size_t count)
+{
+    size_t capacity = text.length + tokenizer_longest(tokenizer), length = 0;
+    char *back = malloc(capacity);
+    CHECK(back);
+    for (size_t i = 0; i < count; i++) {
+        length +=
+            tokenizer_decode(tokenizer, ids[i], i == 0, false, back + length, capacity - length);
+        CHECK(length <= text.length);
+    }
+    CHECK(length == text.length && (length == 0 || memcmp(back, text.bytes, length) == 0));
+    free(back);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size};
+    unsigned options = take(&in);
+    struct tokenizer *tokenizer = open_tokenizer(&in, options);
+    if (!tokenizer)
+        return 0;
+    struct slice text = {(const char *)in.bytes, in.size};
+    struct tokenize_options how = {.add_special = options & ADD_SPECIAL,
+                                   .parse_special = options & PARSE_SPECIAL};
+    int32_t *ids = NULL;
+    size_t count = 0, capacity = 0;
+    CHECK(tokenizer_encode(tokenizer, text, how, &ids, &count, &capacity, NULL) == TRIB_OK);
+    for (size_t i = 0; i < count; i++)
+        CHECK(ids[i] >= 0 && (size_t)ids[i] < tokenizer_count(tokenizer));
+    for (int32_t id = 0; (size_t)id < tokenizer_count(tokenizer); id++)
+        check_decoding(tokenizer, id);
+    if (must_come_back(tokenizer, text, ids, count))
+        check_round_trip(tokenizer, text, ids, count);
+    free(ids);
+    tokenizer_close(tokenizer);
+    return 0;
+}

@@ -1,0 +1,402 @@
+/* Every kernel table against ref or float64: conversions, exponential, products, rows.
+ *
+ * All inputs and outputs end at a guard page (guard.h), so a vector that reaches one element too
+ * far is a fault. u = 2^-24 is the unit of rounding; a sum of n terms in any order is within
+ * n u sum |term| of the exact one (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1:
+ * gamma_n, with 1.001 for what is of second order). */
+#include <math.h>
+#include <stdbool.h>
+
+#include "base/half.h"
+#include "guard.h"
+#include "kernel/exp.h"
+#include "kernel/kernel.h"
+#include "random.h"
+#include "tables.h"
+#include "test.h"
+
+#define U 0x1p-24
+
+static bool same_bits(const float *a, const float *b, size_t n)
+{
+    return n == 0 || memcmp(a, b, n * sizeof *a) == 0;
+}
+
+static void tables_are_chosen_by_name(void **state)
+{
+    (void)state;
+    trib_error error = {TRIB_OK, ""};
+    const struct kernels *found, *best = NULL;
+    assert_string_equal(tables_first()->name, "ref");
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+        assert_int_equal(kernels_choose(&found, k->name, &error), TRIB_OK);
+        assert_ptr_equal(found, k);
+        best = k;
+    }
+    assert_int_equal(kernels_choose(&found, NULL, &error), TRIB_OK);
+    assert_ptr_equal(found, best);
+    assert_int_equal(kernels_choose(&found, "", NULL), TRIB_OK);
+    assert_ptr_equal(found, best);
+    assert_int_equal(error.status, TRIB_OK);
+    assert_int_equal(kernels_choose(&found, "avx1024", &error), TRIB_INVALID);
+    assert_null(found);
+    assert_non_null(strstr(error.message, "avx1024"));
+}
+
+/* The distance of y from exp(x) in units in the last place of exp(x). */
+static double exp_error(float x, float y)
+{
+    double exact = exp((double)x);
+    int exponent;
+    frexp(exact, &exponent);
+    return fabs(y - exact) / ldexp(1, exponent - 24 < -149 ? -149 : exponent - 24);
+}
+
+/* Over all 2^32 arguments the worst is 1.009 ulp, 0.750 of the smallest subnormal below 2^-126;
+ * here every 1,000th or so, and the edges one by one. */
+static void exp_is_within_its_bound(void **state)
+{
+    (void)state;
+    struct random r = random_start(1);
+    for (uint64_t bits = 0; bits < 1ull << 32; bits += 1 + random_below(&r, 2000)) {
+        float x = float_from_bits((uint32_t)bits), y = exp_scalar(x);
+        if (isnan(x))
+            assert_true(isnan(y));
+        else if (x > 89)
+            assert_true(y == INFINITY);
+        else if (x < -104)
+            assert_true(y == 0 && !signbit(y));
+        else if (exp((double)x) < 0x1.ffffffp127 && !(exp_error(x, y) <= 1.01))
+            fail_msg("exp(%a) = %a, off by %f ulp", x, y, exp_error(x, y));
+    }
+    assert_true(exp_scalar(-INFINITY) == 0 && exp_scalar(INFINITY) == INFINITY);
+    assert_true(exp_scalar(0.0f) == 1 && exp_scalar(-0.0f) == 1);
+    assert_true(exp_scalar(0x1.62e42ep+6f) <= 0x1.fffffep127f); /* the last below overflow */
+    assert_true(exp_scalar(0x1.62e430p+6f) == INFINITY);
+    assert_true(exp_scalar(-0x1.9fe368p+6f) == 0x1p-149f); /* the last above half of 2^-149 */
+    assert_true(exp_scalar(-0x1.9fe36ap+6f) == 0);
+}
+
+/* Absorbing 16 keys that score x_j <= 0 into a state of m = 0, with one-hot values, leaves
+ * exp(x_j - 0) in o: the vector exponential as it is. Positive arguments show through swiglu of
+ * up = 1, which is x / (1 + exp(-x)). */
+static void vector_exp_is_scalar_exp(void **state)
+{
+    (void)state;
+    struct random r = random_start(2);
+    static float keys[CHUNK], values[CHUNK * VALUE_ALIGN];
+    uint64_t visible = 0xffff;
+    float one = 1, ones[CHUNK], got[CHUNK], expected[CHUNK];
+    for (size_t j = 0; j < VALUE_ALIGN; j++)
+        values[j * VALUE_ALIGN + j] = 1;
+    for (size_t j = 0; j < CHUNK; j++)
+        ones[j] = 1;
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t trial = 0; trial < 20000; trial++) {
+            float m = 0, d = 0, o[VALUE_ALIGN] = {0};
+            for (size_t j = 0; j < CHUNK; j++)
+                keys[j] = trial & 1
+                              ? random_between(&r, -110, 0)
+                              : -fabsf(float_from_bits((uint32_t)random_bits(&r) % 0x7f800001));
+            k->absorb(&(struct absorb){1, 1, &one, keys, values, &visible, true, &m, &d, o});
+            for (size_t j = 0; j < VALUE_ALIGN; j++)
+                if (float_bits(o[j]) != float_bits(exp_scalar(keys[j])))
+                    fail_msg("%s: exp(%a) = %a, scalar %a", k->name, keys[j], o[j],
+                             exp_scalar(keys[j]));
+            for (size_t j = 0; j < CHUNK; j++)
+                keys[j] = trial & 1 ? -keys[j] - 5 : random_between(&r, -90, 90);
+            k->swiglu(got, keys, ones, CHUNK);
+            tables_first()->swiglu(expected, keys, ones, CHUNK);
+            for (size_t j = 0; j < CHUNK; j++)
+                if (!isnan(expected[j]) && float_bits(got[j]) != float_bits(expected[j]))
+                    fail_msg("%s: silu(%a) = %a, ref %a", k->name, keys[j], got[j], expected[j]);
+        }
+}
+
+static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
+
+/* One stored element by its definition. */
+static float element(enum dtype type, const unsigned char *in, size_t i)
+{
+    uint16_t half;
+    float f;
+    switch (type) {
+    case DTYPE_F32:
+        return memcpy(&f, in + 4 * i, 4), f;
+    case DTYPE_F16:
+        return memcpy(&half, in + 2 * i, 2), f16_to_float(half);
+    case DTYPE_BF16:
+        return memcpy(&half, in + 2 * i, 2), bf16_to_float(half);
+    default:
+        memcpy(&half, in + i / 32 * 34, 2);
+        return f16_to_float(half) * (float)(int8_t)in[i / 32 * 34 + 2 + i % 32];
+    }
+}
+
+/* Stored bytes at odd addresses too: tensors in files are aligned to what the file says. */
+static void hold_unpack(const struct kernels *k, enum dtype type, const void *stored, size_t n,
+                        size_t shift)
+{
+    size_t bytes = dtype_size(type, n);
+    char *in = guard_new(bytes + shift);
+    float *out = guard_floats(n);
+    memcpy(in, stored, bytes);
+    k->unpack(type, out, in, n);
+    for (size_t i = 0; i < n; i++) {
+        float expected = element(type, stored, i);
+        if (float_bits(out[i]) != float_bits(expected) && !(isnan(expected) && isnan(out[i])))
+            fail_msg("%s: %s [%zu] of %zu: %a, expected %a", k->name, dtype_info(type)->name, i, n,
+                     out[i], expected);
+    }
+    guard_free(in, bytes + shift);
+    guard_free_floats(out, n);
+}
+
+static void unpack_is_exact_at_every_length(void **state)
+{
+    (void)state;
+    struct random r = random_start(3);
+    static unsigned char stored[65536 * 2];
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+            for (size_t n = 0; n <= 130; n++) {
+                if (n % dtype_info(types[t])->block)
+                    continue;
+                for (size_t i = 0; i < dtype_size(types[t], n); i++)
+                    stored[i] = (unsigned char)random_bits(&r);
+                hold_unpack(k, types[t], stored, n, 0);
+                if (types[t] != DTYPE_F32)
+                    hold_unpack(k, types[t], stored, n, 1);
+            }
+    for (size_t h = 0; h < 65536; h++)
+        memcpy(stored + 2 * h, &(uint16_t){(uint16_t)h}, 2);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+        hold_unpack(k, DTYPE_F16, stored, 65536, 0);
+        hold_unpack(k, DTYPE_BF16, stored, 65536, 0);
+    }
+}
+
+/* Any float, and the midpoints between 16-bit neighbours and their neighbours, where rounding
+ * decides; NaN stays NaN with its sign and leading bits. half.h has tests of its own in test_base.
+ */
+static void pack_rounds_as_half_does(void **state)
+{
+    (void)state;
+    struct random r = random_start(4);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t t = 0; t < 3; t++)
+            for (size_t n = 0; n <= 130; n++) {
+                float *in = guard_floats(n);
+                size_t bytes = dtype_size(types[t], n);
+                unsigned char *out = guard_new(bytes), expected[130 * 4];
+                for (size_t i = 0; i < n; i++) {
+                    uint16_t half = (uint16_t)random_bits(&r);
+                    uint32_t near = types[t] == DTYPE_F16 ? float_bits(f16_to_float(half)) + 0x1000
+                                                          : ((uint32_t)half << 16) + 0x8000;
+                    in[i] = random_below(&r, 2)
+                                ? random_any_float(&r)
+                                : float_from_bits(near + (uint32_t)random_below(&r, 3) - 1);
+                    uint16_t bits =
+                        types[t] == DTYPE_F16 ? f16_from_float(in[i]) : bf16_from_float(in[i]);
+                    if (types[t] == DTYPE_F32)
+                        memcpy(expected + 4 * i, in + i, 4);
+                    else
+                        memcpy(expected + 2 * i, &bits, 2);
+                }
+                k->pack(types[t], out, in, n);
+                if (n && memcmp(out, expected, bytes) != 0)
+                    fail_msg("%s: packing %zu to %s", k->name, n, dtype_info(types[t])->name);
+                guard_free(out, bytes);
+                guard_free_floats(in, n);
+            }
+}
+
+static const size_t lengths[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 257, 1000};
+enum { LENGTHS = sizeof lengths / sizeof *lengths };
+
+/* |y - exact| <= gamma_K sum |x||w| for every element; and, element by element, the bits do not
+ * depend on how many rows and outputs are computed together nor on where in them it stands. What
+ * lies between the rows of y is not written. */
+static void dots_are_exact_and_alone(void **state)
+{
+    (void)state;
+    struct random r = random_start(5);
+    enum { MOST = 9, STRIDE = MOST + 2 };
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t l = 0; l < LENGTHS; l++) {
+            size_t K = lengths[l];
+            float *x = guard_floats(MOST * K), *w = guard_floats(MOST * K), alone[MOST][MOST];
+            for (size_t i = 0; i < MOST * K; i++) {
+                x[i] = random_normal(&r);
+                w[i] = random_between(&r, -2, 2);
+            }
+            for (size_t i = 0; i < MOST; i++)
+                for (size_t n = 0; n < MOST; n++) {
+                    double exact = 0, size = 0;
+                    for (size_t j = 0; j < K; j++) {
+                        exact += (double)x[i * K + j] * w[n * K + j];
+                        size += fabs((double)x[i * K + j] * w[n * K + j]);
+                    }
+                    k->dots(&alone[i][n], 1, x + i * K, 1, w + n * K, 1, K);
+                    if (!(fabs(alone[i][n] - exact) <= 1.001 * (double)K * U * size))
+                        fail_msg("%s: K = %zu: %.9g, expected %.17g", k->name, K, alone[i][n],
+                                 exact);
+                }
+            for (size_t rows = 1; rows <= MOST; rows++)
+                for (size_t outputs = 1; outputs <= MOST; outputs++) {
+                    size_t first = MOST - rows, from = MOST - outputs; /* end at the guards */
+                    size_t floats = (rows - 1) * STRIDE + outputs;
+                    float *y = guard_floats(floats), untouched;
+                    memset(&untouched, 0xa5, sizeof untouched);
+                    k->dots(y, STRIDE, x + first * K, rows, w + from * K, outputs, K);
+                    for (size_t i = 0; i < floats; i++) {
+                        bool inside = i % STRIDE < outputs;
+                        const float *expected =
+                            inside ? &alone[first + i / STRIDE][from + i % STRIDE] : &untouched;
+                        if (!same_bits(y + i, expected, 1))
+                            fail_msg("%s: K = %zu, %zu rows, %zu outputs: [%zu][%zu]", k->name, K,
+                                     rows, outputs, i / STRIDE, i % STRIDE);
+                    }
+                    guard_free_floats(y, floats);
+                }
+            guard_free_floats(x, MOST * K);
+            guard_free_floats(w, MOST * K);
+        }
+}
+
+/* A NaN or an infinity of a row or of an output shows there and in no other element. */
+static void dots_keep_nan_in_its_place(void **state)
+{
+    (void)state;
+    struct random r = random_start(6);
+    enum { MOST = 6, K = 37 };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t trial = 0; trial < 200; trial++) {
+            float x[MOST * K], w[MOST * K], clean[MOST * MOST], y[MOST * MOST];
+            size_t row = random_below(&r, MOST), output = random_below(&r, MOST);
+            random_fill(&r, x, MOST * K, 1);
+            random_fill(&r, w, MOST * K, 1);
+            k->dots(clean, MOST, x, MOST, w, MOST, K);
+            x[row * K + random_below(&r, K)] = bad[trial % 3];
+            w[output * K + random_below(&r, K)] = bad[trial / 3 % 3];
+            k->dots(y, MOST, x, MOST, w, MOST, K);
+            for (size_t i = 0; i < MOST * MOST; i++) {
+                bool hit = i / MOST == row || i % MOST == output;
+                assert_true(hit ? !isfinite(y[i]) : same_bits(y + i, clean + i, 1));
+            }
+        }
+}
+
+/* The sum of squares is within n u (all terms have one sign), halved by the root; 6 more roundings:
+ * two divisions, eps, the root (halves two of them), two products. */
+static void rmsnorm_is_within_its_bound(void **state)
+{
+    (void)state;
+    struct random r = random_start(7);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t l = 1; l < LENGTHS; l++)
+            for (size_t trial = 0; trial < 8; trial++) {
+                size_t n = lengths[l];
+                float *x = guard_floats(n), *w = guard_floats(n), *y = guard_floats(n);
+                float eps = trial & 1 ? 1e-5f : 1e-6f;
+                double squares = 0;
+                for (size_t i = 0; i < n; i++) {
+                    x[i] = random_normal(&r) * (trial & 2 ? 1e-4f : 1e4f);
+                    w[i] = random_normal(&r);
+                    squares += (double)x[i] * x[i];
+                }
+                k->rmsnorm(y, x, w, n, eps);
+                for (size_t i = 0; i < n; i++) {
+                    double exact = x[i] / sqrt(squares / (double)n + eps) * w[i];
+                    if (!(fabs(y[i] - exact) <= 1.001 * ((double)n / 2 + 6) * U * fabs(exact)))
+                        fail_msg("%s: n = %zu: %.9g, expected %.17g", k->name, n, y[i], exact);
+                }
+                k->rmsnorm(x, x, w, n, eps);
+                assert_true(same_bits(x, y, n));
+                x[n / 2] = NAN;
+                k->rmsnorm(y, x, w, n, eps);
+                for (size_t i = 0; i < n; i++)
+                    assert_true(isnan(y[i]));
+                guard_free_floats(x, n);
+                guard_free_floats(w, n);
+                guard_free_floats(y, n);
+            }
+}
+
+/* exp 2 u, and three roundings; where exp(-x) overflows (x < -88.7) the result is 0 instead of
+ * x exp(x), less than 3e-37. */
+static void swiglu_is_within_its_bound(void **state)
+{
+    (void)state;
+    struct random r = random_start(8);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t n = 0; n <= 100; n++)
+            for (size_t trial = 0; trial < 4; trial++) {
+                float *gate = guard_floats(n), *up = guard_floats(n), *y = guard_floats(n);
+                float *over = guard_floats(n);
+                random_fill(&r, gate, n, trial & 1 ? 120 : 8);
+                random_fill(&r, up, n, 4);
+                k->swiglu(y, gate, up, n);
+                for (size_t i = 0; i < n; i++) {
+                    double exact = gate[i] / (1 + exp(-(double)gate[i])) * up[i];
+                    if (!(fabs(y[i] - exact) <=
+                          1.001 * 5 * U * fabs(exact) + 3e-37 * fabs((double)up[i])))
+                        fail_msg("%s: silu(%a) %a = %a, expected %a", k->name, gate[i], up[i], y[i],
+                                 exact);
+                }
+                for (size_t i = 0; i < n; i++)
+                    over[i] = trial & 2 ? gate[i] : up[i];
+                k->swiglu(over, trial & 2 ? over : gate, trial & 2 ? up : over, n);
+                assert_true(same_bits(over, y, n));
+                if (n) {
+                    gate[n - 1] = trial & 1 ? NAN : gate[n - 1];
+                    up[n - 1] = trial & 1 ? up[n - 1] : NAN;
+                    k->swiglu(over, gate, up, n);
+                    assert_true(isnan(over[n - 1]) && same_bits(over, y, n - 1));
+                }
+                guard_free_floats(gate, n);
+                guard_free_floats(up, n);
+                guard_free_floats(y, n);
+                guard_free_floats(over, n);
+            }
+}
+
+static void add_is_exact(void **state)
+{
+    (void)state;
+    struct random r = random_start(9);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t n = 0; n <= 100; n++) {
+            float *x = guard_floats(n), *y = guard_floats(n), expected[100];
+            for (size_t i = 0; i < n; i++) {
+                x[i] = random_any_float(&r);
+                y[i] = random_any_float(&r);
+                expected[i] = y[i] + x[i];
+            }
+            k->add(y, x, n);
+            for (size_t i = 0; i < n; i++)
+                assert_true(same_bits(y + i, expected + i, 1) ||
+                            (isnan(y[i]) && isnan(expected[i])));
+            guard_free_floats(x, n);
+            guard_free_floats(y, n);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_chosen_by_name),
+        cmocka_unit_test(exp_is_within_its_bound),
+        cmocka_unit_test(vector_exp_is_scalar_exp),
+        cmocka_unit_test(unpack_is_exact_at_every_length),
+        cmocka_unit_test(pack_rounds_as_half_does),
+        cmocka_unit_test(dots_are_exact_and_alone),
+        cmocka_unit_test(dots_keep_nan_in_its_place),
+        cmocka_unit_test(rmsnorm_is_within_its_bound),
+        cmocka_unit_test(swiglu_is_within_its_bound),
+        cmocka_unit_test(add_is_exact),
+    };
+    random_seed();
+    return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}
