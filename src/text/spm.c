@@ -176,7 +176,8 @@ static bool run_merge(const struct spm *spm, struct run *run)
     return true;
 }
 
-/* The ids of one character: its token, or those of its bytes, or the unknown token. */
+/* The ids of one character: its token, or those of its bytes, or the unknown token, which always
+ * exists as its default is 0. */
 static bool append_character(const struct spm *spm, const char *bytes, size_t length,
                              struct id_list *ids)
 {
@@ -302,8 +303,6 @@ const struct family family_spm = {
     .defaults = {.special = {[SPECIAL_BOS] = 1,
                              [SPECIAL_EOS] = 2,
                              [SPECIAL_UNKNOWN] = 0,
-                             [SPECIAL_SEPARATOR] = TOKEN_NONE,
-                             [SPECIAL_PADDING] = TOKEN_NONE,
                              [SPECIAL_END_OF_TURN] = TOKEN_NONE,
                              [SPECIAL_END_OF_MESSAGE] = TOKEN_NONE},
                  .add_bos = true,

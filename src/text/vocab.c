@@ -6,7 +6,6 @@
 #include "text/vocab.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,8 +22,6 @@ static const char *const special_keys[SPECIAL_COUNT] = {
     [SPECIAL_BOS] = KEY("bos_token_id"),
     [SPECIAL_EOS] = KEY("eos_token_id"),
     [SPECIAL_UNKNOWN] = KEY("unknown_token_id"),
-    [SPECIAL_SEPARATOR] = KEY("seperator_token_id"), /* sic: the format spells it so */
-    [SPECIAL_PADDING] = KEY("padding_token_id"),
     [SPECIAL_END_OF_TURN] = KEY("eot_token_id"),
     [SPECIAL_END_OF_MESSAGE] = KEY("eom_token_id"),
 };

@@ -19,13 +19,12 @@
  * bounds what one byte of text can cost in look-ups, whatever the file says. */
 enum { TOKEN_LONGEST = 4096 };
 
-/* Tokens that metadata names. */
+/* Tokens that metadata names; keys that nothing uses (padding, separator) are not read, as files
+ * with ids out of range in them are common. */
 enum special {
     SPECIAL_BOS,
     SPECIAL_EOS,
     SPECIAL_UNKNOWN,
-    SPECIAL_SEPARATOR,
-    SPECIAL_PADDING,
     SPECIAL_END_OF_TURN,
     SPECIAL_END_OF_MESSAGE,
     SPECIAL_COUNT

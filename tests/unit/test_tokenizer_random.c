@@ -14,7 +14,7 @@
 #define SP           "\xe2\x96\x81" /* U+2581, a space */
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-enum { HEAD_COUNT = 3, TRIAL_TOKENS = 60, TRIAL_BYTES = 256, TEXT_LIMIT = 64, TRIALS = 4000 };
+enum { HEAD_COUNT = 3, TRIAL_TOKENS = 60, TRIAL_BYTES = 256, TEXT_LIMIT = 64, TRIALS = 2000 };
 
 /* A vocabulary; its byte tokens, where it has them, are the last 256. */
 struct trial {
