@@ -33,16 +33,20 @@ static inline void walk_bytes(struct gguf_walk *w, const void *bytes, size_t siz
         w->sum += p[i];
 }
 
+static inline bool has_control_bytes(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 32 || *text == 127)
+            return true;
+    return false;
+}
+
 /* A message is one line that begins with the file's name and holds no control bytes. */
 static inline bool message_is_clean(const char *message, const char *name)
 {
     size_t length = strlen(name);
-    if (strncmp(message, name, length) != 0 || strncmp(message + length, ": ", 2) != 0)
-        return false;
-    for (const char *c = message; *c; c++)
-        if ((unsigned char)*c < 32 || *c == 127)
-            return false;
-    return message[length + 2] != 0;
+    return strncmp(message, name, length) == 0 && strncmp(message + length, ": ", 2) == 0 &&
+           message[length + 2] != 0 && !has_control_bytes(message);
 }
 
 /* A getter succeeds for its own kind alone, and says of another what is wrong. */
@@ -94,7 +98,8 @@ static inline void walk_value(struct gguf_walk *w, const struct gguf_value *v)
     memcpy(key, v->key.bytes, v->key.length);
     if (!memchr(key, 0, v->key.length)) { /* keys with a NUL byte cannot be asked for */
         walk_expect(w, gguf_find(w->file, key) == v, "a key leads elsewhere");
-        walk_getters(w, v, key);
+        if (!has_control_bytes(key)) /* a message shows the key as the caller wrote it */
+            walk_getters(w, v, key);
     }
     free(key);
     walk_expect(w, strcmp(gguf_type_name(v->type), "?") != 0, "a type without a name");

@@ -289,6 +289,24 @@ static trib_status read_values(struct reader *r, uint64_t count)
 
 /* ---- Tensors ---- */
 
+#define DTYPE_NAME(name, number, text, block, bytes) " " text
+#define DTYPE_NAMES                                  DTYPE_LIST(DTYPE_NAME)
+
+/* What a type is called that others write and this build cannot read. */
+static const char *foreign_name(uint32_t type)
+{
+    static const char *const names[] = {
+        [2] = "Q4_0",    [3] = "Q4_1",     [6] = "Q5_0",    [7] = "Q5_1",     [9] = "Q8_1",
+        [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",
+        [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
+        [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",
+        [25] = "I16",    [26] = "I32",     [27] = "I64",    [28] = "F64",     [29] = "IQ1_M",
+        [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
+    };
+    const char *name = type < sizeof names / sizeof names[0] ? names[type] : NULL;
+    return name ? name : "an unknown one";
+}
+
 /* Elements and bytes of a shape, refusing what does not fit. */
 static trib_status measure(const struct reader *r, struct gguf_tensor *t, uint32_t type)
 {
@@ -296,8 +314,9 @@ static trib_status measure(const struct reader *r, struct gguf_tensor *t, uint32
     uint64_t bytes;
     if (!info)
         return error_set(r->error, TRIB_UNSUPPORTED,
-                         "%s: tensor %s: its type, number %u, is not one this build can read",
-                         r->file->name, show(t->name).text, type);
+                         "%s: tensor %s: type: expected one of" DTYPE_NAMES
+                         ", found %s (number %u)",
+                         r->file->name, show(t->name).text, foreign_name(type), type);
     t->type = (enum dtype)type;
     t->elements = 1;
     for (uint32_t d = 0; d < t->dims; d++) {
@@ -348,11 +367,13 @@ static trib_status read_tensor(struct reader *r, struct gguf_tensor *t, uint64_t
 
 static trib_status read_alignment(const struct reader *r, uint64_t *out)
 {
+    const struct gguf_value *v = gguf_find(r->file, "general.alignment");
     uint32_t alignment = ALIGNMENT;
-    bool found;
-    trib_status status = gguf_get_u32(r->file, "general.alignment", &alignment, &found, r->error);
-    if (status != TRIB_OK)
-        return status;
+    if (v && v->type != GGUF_U32)
+        return error_set(r->error, TRIB_FORMAT, "%s: general.alignment: expected u32, found %s",
+                         r->file->name, gguf_type_name(v->type));
+    if (v)
+        memcpy(&alignment, v->data, sizeof alignment);
     if (alignment == 0 || alignment > ALIGNMENT_MOST || (alignment & (alignment - 1)) != 0)
         return error_set(r->error, TRIB_FORMAT,
                          "%s: general.alignment: expected a power of two up to %d, found %u",

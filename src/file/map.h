@@ -1,4 +1,7 @@
-/* A file mapped read-only into memory. */
+/* A file mapped read-only into memory.
+ *
+ * The size is that of the moment of opening. Where another process shortens the file afterwards,
+ * touching what it took away ends the program with SIGBUS; nothing here guards against that. */
 #ifndef FILE_MAP_H
 #define FILE_MAP_H
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "gguf_build.h"
 #include "gguf_walk.h"

@@ -175,15 +175,16 @@ static void make_negative_values(struct gguf_build *b)
     make_header(b, 3, 0, UINT64_MAX);
 }
 
-/* 2^60 entries of 48 bytes are 0 bytes in 64-bit arithmetic, and so are 2^60 of 80. */
+/* The least size of a metadata entry is 14 bytes: 0 in all in 64-bit arithmetic. */
 static void make_wrapping_values(struct gguf_build *b)
 {
-    make_header(b, 3, 0, UINT64_C(1) << 60);
+    make_header(b, 3, 0, UINT64_C(1) << 63);
 }
 
+/* That of a tensor's is 33 bytes: 1 in all. */
 static void make_wrapping_tensors(struct gguf_build *b)
 {
-    make_header(b, 3, UINT64_C(1) << 60, 0);
+    make_header(b, 3, UINT64_C(0xf83e0f83e0f83e1), 0);
 }
 
 static void make_many_values(struct gguf_build *b)
@@ -371,14 +372,6 @@ static void finish_tensors(struct gguf_build *b)
     gguf_build_finish(b);
 }
 
-/* A file of one tensor, "some.tensor". */
-static void make_tensor(struct gguf_build *b, uint32_t type, uint32_t dims, const uint64_t *shape,
-                        uint64_t offset)
-{
-    gguf_build_info(b, "some.tensor", type, dims, shape, offset);
-    finish_tensors(b);
-}
-
 static void make_nameless_tensor(struct gguf_build *b)
 {
     gguf_build_info(b, "", DTYPE_F32, 1, SHAPE(1), 0);
@@ -392,81 +385,12 @@ static void make_same_tensors(struct gguf_build *b)
     finish_tensors(b);
 }
 
-static void make_dims_0(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 0, NULL, 0);
-}
-
-static void make_dims_5(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 5, SHAPE(1, 1, 1, 1, 1), 0);
-}
-
 static void make_dims_negative(struct gguf_build *b)
 {
     b->tensor_count = 1;
     put_string(&b->infos, "some.tensor");
     put_u32(&b->infos, UINT32_MAX);
     finish_tensors(b);
-}
-
-static void make_dimension_0(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 2, SHAPE(4, 0), 0);
-}
-
-static void make_dimension_negative(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F16, 1, SHAPE(UINT64_MAX), 0);
-}
-
-/* The product of the dimensions is 0 in 64-bit arithmetic. */
-static void make_wrapping_shape(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 3, SHAPE(1 << 22, 1 << 22, 1 << 20), 0);
-}
-
-/* The product fits, but not its 4 bytes each: they would be 4 bytes. */
-static void make_wrapping_bytes(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 1, SHAPE((UINT64_C(1) << 62) + 1), 0);
-}
-
-static void make_type_q4_k(struct gguf_build *b)
-{
-    make_tensor(b, 12, 1, SHAPE(256), 0);
-}
-
-static void make_type_unknown(struct gguf_build *b)
-{
-    make_tensor(b, UINT32_MAX, 1, SHAPE(1), 0);
-}
-
-/* 16 by 4 are two whole blocks, but no row is one. */
-static void make_half_blocks(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_Q8_0, 2, SHAPE(16, 4), 0);
-}
-
-static void make_offset_odd(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 1, SHAPE(1), 16);
-}
-
-static void make_offset_past_end(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 1, SHAPE(1), 128);
-}
-
-/* Offset plus size are 32 in 64-bit arithmetic. */
-static void make_offset_wrapping(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 1, SHAPE(16), UINT64_MAX - 31);
-}
-
-static void make_size_past_end(struct gguf_build *b)
-{
-    make_tensor(b, DTYPE_F32, 1, SHAPE(25), 32);
 }
 
 static void make_overlap(struct gguf_build *b)
@@ -555,20 +479,7 @@ static const struct broken {
 
     {"a tensor without a name", make_nameless_tensor, TRIB_FORMAT, "1 to 65535 bytes, found 0"},
     {"a tensor twice", make_same_tensors, TRIB_FORMAT, "some.tensor stands twice"},
-    {"no dimension", make_dims_0, TRIB_FORMAT, "expected 1 to 4 dimensions, found 0"},
-    {"five dimensions", make_dims_5, TRIB_FORMAT, "expected 1 to 4 dimensions, found 5"},
     {"a negative count of dimensions", make_dims_negative, TRIB_FORMAT, "found 4294967295"},
-    {"a dimension of 0", make_dimension_0, TRIB_FORMAT, "dimension 1: expected 1 or more"},
-    {"a negative dimension", make_dimension_negative, TRIB_FORMAT, "some.tensor: its size"},
-    {"a wrapping shape", make_wrapping_shape, TRIB_FORMAT, "product of its dimensions"},
-    {"a wrapping size", make_wrapping_bytes, TRIB_FORMAT, "some.tensor: its size"},
-    {"a type of others", make_type_q4_k, TRIB_UNSUPPORTED, "Q4_K"},
-    {"an unknown type", make_type_unknown, TRIB_UNSUPPORTED, "4294967295"},
-    {"rows of half blocks", make_half_blocks, TRIB_FORMAT, "multiple of 32 elements, found 16"},
-    {"an offset not aligned", make_offset_odd, TRIB_FORMAT, "multiple of 32, found 16"},
-    {"an offset past the end", make_offset_past_end, TRIB_FORMAT, "expected 4 bytes at 128"},
-    {"a wrapping offset", make_offset_wrapping, TRIB_FORMAT, "at 18446744073709551584"},
-    {"a size past the end", make_size_past_end, TRIB_FORMAT, "expected 100 bytes at 32"},
     {"tensors that overlap", make_overlap, TRIB_FORMAT, "first and second overlap"},
     {"tensors in one place", make_same_place, TRIB_FORMAT, "overlap"},
     {"no tensor data", make_no_data, TRIB_FORMAT, "tensor data"},
@@ -576,32 +487,85 @@ static const struct broken {
     {"a tensor's name that is long", make_long_tensor, TRIB_FORMAT, "expected 1 or more, found 0"},
 };
 
-enum { CASES = sizeof cases / sizeof cases[0] };
+/* The same of files with one tensor of this type, shape and offset, and 128 bytes of data. */
+static const struct broken_tensor {
+    const char *name;
+    uint32_t type, dims;
+    uint64_t shape[5], offset;
+    trib_status status;
+    const char *says;
+} tensor_cases[] = {
+    {"no dimension", DTYPE_F32, 0, {0}, 0, TRIB_FORMAT, "1 to 4 dimensions, found 0"},
+    {"five dimensions", DTYPE_F32, 5, {1, 1, 1, 1, 1}, 0, TRIB_FORMAT, "dimensions, found 5"},
+    {"a dimension of 0", DTYPE_F32, 2, {4, 0}, 0, TRIB_FORMAT, "dimension 1: expected 1 or more"},
+    {"a negative dimension", DTYPE_F16, 1, {UINT64_MAX}, 0, TRIB_FORMAT, "some.tensor: its size"},
+    /* The product of the dimensions is 0 in 64-bit arithmetic. */
+    {"a wrapping shape", DTYPE_F32, 3, {1 << 22, 1 << 22, 1 << 20}, 0, TRIB_FORMAT, "product of"},
+    /* The product fits, but not its 4 bytes each: they would be 4 bytes. */
+    {"a wrapping size", DTYPE_F32, 1, {(UINT64_C(1) << 62) + 1}, 0, TRIB_FORMAT, "its size"},
+    {"a type of others", 12, 1, {256}, 0, TRIB_UNSUPPORTED, "Q4_K"},
+    {"an unknown type", UINT32_MAX, 1, {1}, 0, TRIB_UNSUPPORTED, "4294967295"},
+    /* Two whole blocks, but no row is one. */
+    {"rows of half blocks", DTYPE_Q8_0, 2, {16, 4}, 0, TRIB_FORMAT, "32 elements, found 16"},
+    {"an offset not aligned", DTYPE_F32, 1, {1}, 16, TRIB_FORMAT, "multiple of 32, found 16"},
+    {"an offset past the end", DTYPE_F32, 1, {1}, 128, TRIB_FORMAT, "expected 4 bytes at 128"},
+    /* Offset and size are 32 together in 64-bit arithmetic. */
+    {"a wrapping offset", DTYPE_F32, 1, {16}, UINT64_MAX - 31, TRIB_FORMAT, "at 18446744073709"},
+    {"a size that wraps", DTYPE_F32, 1, {(UINT64_C(1) << 62) - 8}, 32, TRIB_FORMAT, "bytes at 32"},
+    {"a size past the end", DTYPE_F32, 1, {25}, 32, TRIB_FORMAT, "expected 100 bytes at 32"},
+};
+
+enum {
+    CASES = sizeof cases / sizeof cases[0],
+    TENSOR_CASES = sizeof tensor_cases / sizeof tensor_cases[0],
+};
+
+/* Parses and frees what was built. */
+static void expect_refusal(struct gguf_build *b, trib_status expected, const char *says)
+{
+    trib_error error;
+    trib_status status = parse_guarded(b->file.bytes, b->file.size, &error);
+    gguf_build_close(b);
+    assert_string_equal(trib_status_name(status), trib_status_name(expected));
+    if (!strstr(error.message, says))
+        fail_msg("'%s' does not say '%s'", error.message, says);
+}
 
 static void is_refused(void **state)
 {
     const struct broken *broken = *state;
     struct gguf_build b;
-    trib_error error;
     gguf_build_open(&b);
     broken->make(&b);
-    trib_status status = parse_guarded(b.file.bytes, b.file.size, &error);
-    gguf_build_close(&b);
-    assert_string_equal(trib_status_name(status), trib_status_name(broken->status));
-    if (!strstr(error.message, broken->says))
-        fail_msg("'%s' does not say '%s'", error.message, broken->says);
+    expect_refusal(&b, broken->status, broken->says);
+}
+
+static void tensor_is_refused(void **state)
+{
+    const struct broken_tensor *broken = *state;
+    struct gguf_build b;
+    gguf_build_open(&b);
+    gguf_build_info(&b, "some.tensor", broken->type, broken->dims, broken->shape, broken->offset);
+    finish_tensors(&b);
+    expect_refusal(&b, broken->status, broken->says);
+}
+
+static struct CMUnitTest test_of(const char *name, CMUnitTestFunction function, const void *broken)
+{
+    return (struct CMUnitTest){
+        .name = name, .test_func = function, .initial_state = (void *)(uintptr_t)broken};
 }
 
 int main(void)
 {
-    struct CMUnitTest tests[CASES + 3] = {
+    struct CMUnitTest tests[3 + CASES + TENSOR_CASES] = {
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(every_cut_is_refused_on_the_heap),
         cmocka_unit_test(every_byte_may_be_wrong),
     };
     for (size_t i = 0; i < CASES; i++)
-        tests[i + 3] = (struct CMUnitTest){.name = cases[i].name,
-                                           .test_func = is_refused,
-                                           .initial_state = (void *)(uintptr_t)&cases[i]};
+        tests[3 + i] = test_of(cases[i].name, is_refused, &cases[i]);
+    for (size_t i = 0; i < TENSOR_CASES; i++)
+        tests[3 + CASES + i] = test_of(tensor_cases[i].name, tensor_is_refused, &tensor_cases[i]);
     return cmocka_run_group_tests_name("gguf broken", tests, NULL, NULL);
 }
