@@ -26,6 +26,7 @@
 #endif
 
 enum {
+    NAME_MOST = 120,  /* bytes of the path in messages, its end: they say more than the path */
     KEY_MOST = 65535, /* bytes of a key or a tensor's name */
     ALIGNMENT = 32,   /* where general.alignment says nothing */
     ALIGNMENT_MOST = 65536,
@@ -525,13 +526,16 @@ static struct gguf *allocate(const char *name)
 {
     struct gguf *file = calloc(1, sizeof *file);
     struct gguf_index *index = calloc(1, sizeof *index);
-    char *copy = strdup(name);
+    size_t length = strlen(name), cut = length > NAME_MOST ? length - NAME_MOST : 0;
+    char *copy = strdup(name + cut);
     if (!file || !index || !copy) {
         free(file);
         free(index);
         free(copy);
         return NULL;
     }
+    if (cut)
+        memcpy(copy, "...", 3);
     file->index = index;
     file->name = index->name = copy;
     return file;

@@ -21,6 +21,14 @@ static void error_keeps_status_and_cuts_message(void **state)
     assert_int_equal(error_set(NULL, TRIB_IO, "no record"), TRIB_IO);
 }
 
+static void error_shows_no_control_bytes(void **state)
+{
+    (void)state;
+    trib_error error = {0};
+    error_set(&error, TRIB_FORMAT, "%s", "a\x1b[31m\nb\x7f");
+    assert_string_equal(error.message, "a?[31m?b?");
+}
+
 static void status_has_names(void **state)
 {
     (void)state;
@@ -102,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_keeps_status_and_cuts_message),
+        cmocka_unit_test(error_shows_no_control_bytes),
         cmocka_unit_test(status_has_names),
         cmocka_unit_test(dtype_table_agrees_with_itself),
         cmocka_unit_test(half_round_trips),
