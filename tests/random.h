@@ -33,7 +33,8 @@ static inline uint64_t random_seed(void)
     if (seed == 0) {
         const char *text = getenv("TRIB_SEED");
         struct random r = {(uint64_t)time(NULL) << 20 ^ (uint64_t)getpid()};
-        seed = text ? strtoull(text, NULL, 10) : random_bits(&r) % 1000000000 + 1;
+        uint64_t given = text ? strtoull(text, NULL, 10) : random_bits(&r) % 1000000000;
+        seed = given ? given : 1;
         printf("# seed %llu\n", (unsigned long long)seed);
         fflush(stdout);
     }

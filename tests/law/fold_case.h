@@ -26,6 +26,14 @@ struct fold_case {
     size_t offset;
 };
 
+/* The shape alone: nothing is allocated. */
+static inline struct fold_case case_shape(size_t T, size_t S, size_t H, size_t G, size_t D,
+                                          enum dtype type, enum mask_kind mask, size_t first)
+{
+    return (struct fold_case){
+        .T = T, .S = S, .H = H, .G = G, .D = D, .type = type, .mask = mask, .first = first};
+}
+
 static inline size_t case_chunks(const struct fold_case *c)
 {
     return (c->S + CHUNK - 1) / CHUNK;
