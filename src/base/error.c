@@ -33,7 +33,8 @@ trib_status error_set(trib_error *error, trib_status status, const char *format,
         va_start(arguments, format);
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
-        for (char *c = error->message; *c; c++) /* names from files must not reach a terminal as is */
+        for (char *c = error->message; *c;
+             c++) /* names from files must not reach a terminal as is */
             if ((unsigned char)*c < 32 || *c == 127)
                 *c = '?';
     }
