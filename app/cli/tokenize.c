@@ -48,9 +48,9 @@ static int encode(const trib_model *model, const char *text, size_t length, cons
     return status;
 }
 
-/* The next id of a text of numbers between white space. False at the end; *bad where there is
- * something else. */
-static bool next_id(char **text, int32_t *id, bool *bad)
+/* The next id below `vocabulary` of a text of numbers between white space. False at the end; *bad,
+ * and *text before it, where there is something else. */
+static bool next_id(char **text, size_t vocabulary, int32_t *id, bool *bad)
 {
     *text += strspn(*text, " \t\r\n");
     if (**text == 0)
@@ -58,10 +58,11 @@ static bool next_id(char **text, int32_t *id, bool *bad)
     char *end;
     errno = 0;
     long value = strtol(*text, &end, 10);
-    *bad = end == *text || errno || value < 0 || value > INT32_MAX ||
+    *bad = end == *text || errno || value < 0 || (unsigned long)value >= vocabulary ||
            (*end && !strchr(" \t\r\n", *end));
     *id = (int32_t)value;
-    *text = end;
+    if (!*bad)
+        *text = end;
     return !*bad;
 }
 
@@ -73,17 +74,16 @@ static int decode(const trib_model *model, char *text, const struct values *v)
     bool bad = false;
     if (trib_decoder_open(&decoder, model, false, v->parse_special, &error) != TRIB_OK)
         return complain(&error);
-    while (!bad && next_id(&text, &id, &bad)) {
-        if ((size_t)id >= trib_vocabulary_size(model)) {
-            bad = true;
-            break;
-        }
+    size_t vocabulary = trib_vocabulary_size(model);
+    while (next_id(&text, vocabulary, &id, &bad)) {
         trib_text piece = trib_decoder_next(decoder, id);
         fwrite(piece.bytes, 1, piece.length, stdout);
     }
-    if (bad)
-        fprintf(stderr, "trib tokenize: expected ids below %zu between spaces, found '%.20s'\n",
-                trib_vocabulary_size(model), text);
+    if (bad) {
+        size_t word = strcspn(text, " \t\r\n");
+        fprintf(stderr, "trib tokenize: expected ids below %zu between spaces, found '%.*s'\n",
+                vocabulary, word < 20 ? (int)word : 20, text);
+    }
     trib_text rest = trib_decoder_rest(decoder);
     fwrite(rest.bytes, 1, rest.length, stdout);
     trib_decoder_close(decoder);

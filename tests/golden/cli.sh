@@ -1,0 +1,95 @@
+#!/bin/sh
+# The program as a person meets it: what it prints where, and with which exit status.
+#
+#   cli.sh TRIB     TRIB_DATA names the folder of test data; cases that need it are skipped without it
+#
+# Writes TAP. Each case is one call of `expect`.
+set -u
+trib=$1
+data=${TRIB_DATA:-../shared/data}
+model=$data/stories260K/stories260K.gguf
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+n=0
+skip=
+[ -r "$model" ] || skip="no test data $model"
+
+# expect NAME STATUS STDOUT STDERR COMMAND...: the exit status, and a pattern (of case) for each
+# stream. `needs data` before the name skips the case where the data is absent.
+expect() {
+    name=$1 status=$2 out=$3 err=$4
+    shift 4
+    n=$((n + 1))
+    timeout 60 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
+    got=$?
+    ok=ok
+    [ "$got" = "$status" ] || ok="not ok"
+    # shellcheck disable=SC2254 # patterns are meant to be patterns
+    case $(cat "$scratch/out") in $out) ;; *) ok="not ok" ;; esac
+    # shellcheck disable=SC2254
+    case $(cat "$scratch/err") in $err) ;; *) ok="not ok" ;; esac
+    echo "$ok $n - $name"
+    [ "$ok" = ok ] || sed 's/^/# /' "$scratch/out" "$scratch/err" | head -n 20
+}
+
+expect_with_data() {
+    if [ -n "$skip" ]; then
+        n=$((n + 1))
+        echo "ok $n - $1 # SKIP $skip"
+    else
+        expect "$@"
+    fi
+}
+
+: >"$scratch/empty"
+echo "once upon a time" >"$scratch/text"
+
+expect "no command is wrong usage" 2 "" "Usage: trib COMMAND*" "$trib"
+expect "an unknown command is wrong usage" 2 "" "trib: unknown command 'sing'*" "$trib" sing
+expect "help goes to standard output" 0 "Usage: trib COMMAND*run*inspect*tokenize*" "" "$trib" --help
+expect "version" 0 "trib [0-9]*" "" "$trib" --version
+for command in run inspect tokenize; do
+    expect "$command --help" 0 "Usage: trib $command MODEL*--help*" "" "$trib" $command --help
+    expect "$command without a model" 2 "" "trib $command: expected MODEL*" "$trib" $command
+    expect "$command: a missing file" 1 "" "trib: $scratch/none: No such file*" \
+        "$trib" $command "$scratch/none"
+    expect "$command: a directory" 1 "" "trib: $scratch: expected a file, found a directory" \
+        "$trib" $command "$scratch"
+    expect "$command: an empty file" 1 "" "trib: $scratch/empty: the file is empty" \
+        "$trib" $command "$scratch/empty"
+    expect "$command: a text file" 1 "" "trib: $scratch/text: not a GGUF file*found 'once'" \
+        "$trib" $command "$scratch/text"
+    expect "$command: an unknown option" 2 "" "trib $command: unrecognized option*--help*" \
+        "$trib" $command --sing x
+done
+expect "manual page" 0 ".TH TRIB 1*repeat*penalty*" "" "$trib" manual
+expect "completion" 0 "_trib*--temperature*" "" "$trib" completion
+
+story=', there was a little girl named Lily. She loved to play*Lily'
+expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \
+    "$trib" run "$model" -p "Once upon a time" -n 256 --temperature 0
+expect_with_data "the golden story, prompt first" 0 "Once upon a time$story" "*" \
+    "$trib" run "$model" -p "Once upon a time" -n 256 --temperature 0 --echo
+expect_with_data "run --json" 0 '{"prompt_ids":\[1,403,407,261,378\],"ids":\[432,383*"hash":*}' "*" \
+    "$trib" run "$model" -p "Once upon a time" -n 2 --temperature 0 --json
+expect_with_data "a full context ends the text" 0 "*" "*the context of 20 tokens is full" \
+    "$trib" run "$model" -p "Once upon a time" -n 100 --temperature 0 --context 20
+expect_with_data "a prompt too long for the context" 1 "" "trib: 5 more tokens*context of 4" \
+    "$trib" run "$model" -p "Once upon a time" --context 4
+expect_with_data "a value that is no number" 2 "" "trib run: --top-k: expected a whole number*'x'" \
+    "$trib" run "$model" --top-k x
+expect_with_data "a value outside its range" 1 "" "trib: top-p: expected*" \
+    "$trib" run "$model" --top-p 2
+expect_with_data "inspect" 0 "*architecture llama*L=5 E=64 H=8 G=4 D=8*token_embd.weight*" "" \
+    "$trib" inspect "$model"
+expect_with_data "inspect --json" 0 '{"file":*"layers":5*"kv_per_token":*}' "" \
+    "$trib" inspect "$model" --json
+expect_with_data "tokenize" 0 "1 403 407 261 378 *" "" \
+    sh -c "printf 'Once upon a time ' | '$trib' tokenize '$model'"
+expect_with_data "tokenize --no-special" 0 "403 407 261 378" "" \
+    sh -c "printf 'Once upon a time' | '$trib' tokenize '$model' --no-special"
+expect_with_data "tokenize --decode gives the text back" 0 "Once upon a time" "" \
+    sh -c "echo 1 403 407 261 378 | '$trib' tokenize '$model' --decode"
+expect_with_data "ids that are none" 1 "*" "trib tokenize: expected ids below 512*'x'" \
+    sh -c "echo 1 x | '$trib' tokenize '$model' --decode"
+echo "1..$n"
