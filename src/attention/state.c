@@ -101,3 +101,42 @@ trib_status trib_state_merge_all(const trib_states *out, const trib_states *part
         merge_all_one(out, parts, n, i);
     return TRIB_OK;
 }
+
+trib_status trib_state_sink(const trib_states *states, const float *sink, size_t heads,
+                            trib_error *error)
+{
+    trib_status status = check(states, states, error);
+    if (status != TRIB_OK)
+        return status;
+    if (!sink || heads == 0 || states->count % heads != 0)
+        return error_set(error, TRIB_INVALID,
+                         "sink: expected heads that divide %zu states, found %zu%s", states->count,
+                         heads, sink ? "" : " and NULL");
+    size_t D = states->head_dim;
+    for (size_t i = 0; i < states->count; i++) {
+        float s = states->s[i], other = sink[i % heads], *v = states->v + i * D;
+        if (other == -INFINITY)
+            continue;
+        /* Merged with (sink, 0): only the weight of v changes. */
+        float m = s > other ? s : other, a = s == -INFINITY ? 0 : exp_scalar(s - m);
+        float sum = a + exp_scalar(other - m);
+        for (size_t j = 0; j < D; j++)
+            v[j] *= a / sum;
+        states->s[i] = m + logf(sum);
+    }
+    return TRIB_OK;
+}
+
+trib_status trib_state_finish(const trib_states *states, float *y, size_t stride, trib_error *error)
+{
+    trib_status status = check(states, states, error);
+    if (status != TRIB_OK)
+        return status;
+    if (!y || stride < states->head_dim)
+        return error_set(error, TRIB_INVALID,
+                         "finish: expected y and a stride of %zu or more, found %zu",
+                         states->head_dim, stride);
+    for (size_t i = 0; i < states->count; i++)
+        memcpy(y + i * stride, states->v + i * states->head_dim, states->head_dim * sizeof *y);
+    return TRIB_OK;
+}

@@ -13,13 +13,14 @@
 enum { REF, AVX2, AVX512, TABLES };
 
 static const struct kernels tables[TABLES] = {
-    [REF] = {"ref", 8, unpack_ref, pack_ref, dots_ref, rmsnorm_ref, swiglu_ref, add_ref,
-             absorb_ref},
+    [REF] = {"ref", TILE_ROWS_REF, unpack_ref, pack_ref, dots_ref, rmsnorm_ref, swiglu_ref, add_ref,
+             softcap_ref, additive_ref, panel_load_ref, absorb_ref, merge_ref},
 #if TRIB_HAVE_SIMD
     [AVX2] = {"avx2", TILE_ROWS_AVX2, unpack_avx2, pack_avx2, dots_avx2, rmsnorm_avx2, swiglu_avx2,
-              add_avx2, absorb_avx2},
+              add_avx2, softcap_avx2, additive_avx2, panel_load_avx2, absorb_avx2, merge_avx2},
     [AVX512] = {"avx512", TILE_ROWS_AVX512, unpack_avx512, pack_avx512, dots_avx512, rmsnorm_avx512,
-                swiglu_avx512, add_avx512, absorb_avx512},
+                swiglu_avx512, add_avx512, softcap_avx512, additive_avx512, panel_load_avx512,
+                absorb_avx512, merge_avx512},
 #else
     [AVX2] = {.name = "avx2"},
     [AVX512] = {.name = "avx512"},
