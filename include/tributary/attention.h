@@ -216,6 +216,30 @@ trib_status trib_absorb(const trib_kernels *kernels, const trib_attention *atten
                         const trib_states *states, void *workspace, size_t workspace_bytes,
                         trib_error *error);
 
+/* ---- Backward ---- */
+
+/* Bytes of workspace for trib_attend_backward, as for trib_attend_workspace. */
+size_t trib_attend_backward_workspace(const trib_kernels *kernels, const trib_attention *attention,
+                                      size_t tokens, size_t keys);
+
+/* Gradients of a loss through attention, by recomputing the probabilities from the states that
+ * trib_attend gave (Dao 2023, FlashAttention-2). With y = v of the states and dy [T][H][D] its
+ * gradient,
+ *
+ *     p_ti = exp(s_ti - s_t),  dv_i = sum_t p_ti dy_t,  ds_ti = p_ti (dy_t . v_i - dy_t . y_t)
+ *     dq_t = scale sum_i ds_ti k_i,  dk_i = scale sum_t ds_ti q_t
+ *
+ * and ds times 1 - (s / softcap)^2 where there is a softcap. dq is [T][H][D], dk and dv [S][G][D],
+ * dense float32, written whole; a query that saw nothing has dq = 0. With states merged over several
+ * segments, the call for each segment gives that segment's dk and dv and its part of dq, which the
+ * caller adds up. Same bits for any number of threads. TRIB_UNSUPPORTED for the additive score;
+ * otherwise as trib_attend. */
+trib_status trib_attend_backward(const trib_kernels *kernels, const trib_attention *attention,
+                                 const trib_queries *queries, const trib_segment *segment,
+                                 const trib_states *states, const float *dy, float *dq, float *dk,
+                                 float *dv, void *workspace, size_t workspace_bytes,
+                                 trib_error *error);
+
 #ifdef __cplusplus
 }
 #endif
