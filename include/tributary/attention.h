@@ -230,10 +230,10 @@ size_t trib_attend_backward_workspace(const trib_kernels *kernels, const trib_at
  *     dq_t = scale sum_i ds_ti k_i,  dk_i = scale sum_t ds_ti q_t
  *
  * and ds times 1 - (s / softcap)^2 where there is a softcap. dq is [T][H][D], dk and dv [S][G][D],
- * dense float32, written whole; a query that saw nothing has dq = 0. With states merged over several
- * segments, the call for each segment gives that segment's dk and dv and its part of dq, which the
- * caller adds up. Same bits for any number of threads. TRIB_UNSUPPORTED for the additive score;
- * otherwise as trib_attend. */
+ * dense float32, written whole; a query that saw nothing has dq = 0. With states merged over
+ * several segments, the call for each segment gives that segment's dk and dv and its part of dq,
+ * which the caller adds up. Same bits for any number of threads. TRIB_UNSUPPORTED for the additive
+ * score; otherwise as trib_attend. */
 trib_status trib_attend_backward(const trib_kernels *kernels, const trib_attention *attention,
                                  const trib_queries *queries, const trib_segment *segment,
                                  const trib_states *states, const float *dy, float *dq, float *dk,

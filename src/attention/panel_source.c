@@ -68,6 +68,43 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *s, siz
     kernels->panel_load(panel, memory, &rows, D, use == PANEL_ONCE ? PANEL_MANY : use);
 }
 
+static void prefetch(const char *row, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(row + i, 0, 2);
+}
+
+/* A packed chunk is one piece of memory, which hardware reads ahead by itself. */
+void panel_source_prefetch(const trib_segment *s, size_t D, size_t g, size_t start)
+{
+    size_t from, to, bytes = dtype_size((enum dtype)s->type, D);
+    if (s->layout == TRIB_KV_CHUNKS)
+        return;
+    existing(s, start, &from, &to);
+    for (size_t i = start + from - s->first; i < start + to - s->first; i++) {
+        prefetch(row_at(s, s->k, s->k_pages, i, g), bytes);
+        prefetch(row_at(s, s->v, s->v_pages, i, g), bytes);
+    }
+}
+
+/* Of a packed chunk, a 64th stands for a key. */
+void panel_source_prefetch_keys(const trib_segment *s, size_t D, size_t g, size_t from, size_t to)
+{
+    size_t end = s->first + s->length, bytes = dtype_size((enum dtype)s->type, D);
+    bool packed = s->layout == TRIB_KV_CHUNKS;
+    if (packed)
+        bytes = chunk_bytes((enum dtype)s->type, D) / CHUNK;
+    for (size_t i = from < s->first ? s->first : from; i < to && i < end; i++) {
+        size_t at = i % CHUNK * bytes, start = i - i % CHUNK;
+        prefetch(packed ? chunk_at(s, s->k, s->k_pages, start, g) + at
+                        : row_at(s, s->k, s->k_pages, i - s->first, g),
+                 bytes);
+        prefetch(packed ? chunk_at(s, s->v, s->v_pages, start, g) + at
+                        : row_at(s, s->v, s->v_pages, i - s->first, g),
+                 bytes);
+    }
+}
+
 /* Whether no float of `width` bytes has all the exponent bits set that `exponent` names. */
 static bool finite_floats(const char *row, size_t n, size_t width, uint32_t exponent)
 {

@@ -12,6 +12,13 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *segmen
                        size_t g, size_t start, enum panel_use use, void *memory, char *gather,
                        struct panel *panel);
 
+/* Asks memory for the rows of that chunk and head, which are loaded soon. */
+void panel_source_prefetch(const trib_segment *segment, size_t D, size_t g, size_t start);
+
+/* The same for the keys at positions [from, to) of a segment of any layout. */
+void panel_source_prefetch_keys(const trib_segment *segment, size_t D, size_t g, size_t from,
+                                size_t to);
+
 /* Whether all values of that chunk and head are finite. */
 bool panel_source_finite(const trib_segment *segment, size_t D, size_t g, size_t start);
 

@@ -24,6 +24,13 @@ void partial_from_state(struct partials p, float s, const float *v, size_t D)
     memcpy(p.o, v, D * sizeof *v);
 }
 
+bool partial_is_state(struct partials p, float s, const float *v, size_t D)
+{
+    float m = s * log2e;
+    return memcmp(p.m, &m, sizeof m) == 0 && *p.d == (s == -INFINITY ? 0.0f : 1.0f) &&
+           memcmp(p.o, v, D * sizeof *v) == 0;
+}
+
 float partial_finish(struct partials p, size_t D, float *v)
 {
     if (*p.m == -INFINITY) {

@@ -21,6 +21,9 @@ void partial_clear(struct partials p, size_t rows, size_t D);
 /* A state (s, v [D]) as a running one. */
 void partial_from_state(struct partials p, float s, const float *v, size_t D);
 
+/* Whether one row is, bit for bit, what partial_from_state makes of (s, v). */
+bool partial_is_state(struct partials p, float s, const float *v, size_t D);
+
 /* v [D] = o / d of one row; returns s. Empty: v = 0, s = -inf. The sign of a zero is dropped. */
 float partial_finish(struct partials p, size_t D, float *v);
 

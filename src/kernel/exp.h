@@ -45,7 +45,7 @@ static inline float exp_scalar(float x)
     p = fmaf(r, p, EXP_P0);
     float y = fmaf(r * r, p, r) + 1.0f;
     /* 2^n in two factors, each a normal number, so that results may be subnormal or infinite */
-    int whole = (int)n, half = whole >> 1;
+    int whole = (int)n, half = (int)floorf(0.5f * n);
     float low = float_from_bits((uint32_t)(half + 127) << 23);
     float high = float_from_bits((uint32_t)(whole - half + 127) << 23);
     return y * low * high;
@@ -75,7 +75,7 @@ static inline float exp2_scalar(float x)
     p = fmaf(r, p, EXP2_P2);
     p = fmaf(r, p, EXP2_P1);
     p = fmaf(r, p, 1.0f);
-    int whole = (int)n, half = whole >> 1;
+    int whole = (int)n, half = (int)floorf(0.5f * n);
     float low = float_from_bits((uint32_t)(half + 127) << 23);
     float high = float_from_bits((uint32_t)(whole - half + 127) << 23);
     return p * low * high;

@@ -88,6 +88,41 @@ struct absorb {
     float *o; /* [rows][Dv] sum of 2^(s - m) v */
 };
 
+/* A tile of attention's backward: rows of queries against the keys of one chunk, those that each
+ * row's bit mask shows. With x_rj = q_r . k_j,
+ *
+ *     p_rj = 2^(factor x_rj + shift_r)             the probability, kept to 1 at most
+ *     ds_rj = scale p_rj (dy_r . v_j - delta_r)    its score's gradient, times scale
+ *     dv_j += sum_r p_rj dy_r      dk_j += sum_r ds_rj q_r      dq_r += sum_j ds_rj k_j
+ *
+ * (Dao, "FlashAttention-2", 2023.) Every sum is a chain of fused multiply-adds, over ascending
+ * dimension, row or key. A key that a row does not see adds nothing to the row and the row nothing
+ * to the key, whatever they hold. No zero that is written is negative: so where nothing is added,
+ * nothing changes. Dv is value_stride(D); padding is zero. */
+struct absorb_backward {
+    size_t rows;                  /* 1 to BACKWARD_ROWS */
+    size_t head_dim;              /* D */
+    const float *q, *dy;          /* [rows][Dv] */
+    const float *shift, *delta;   /* [rows] */
+    const float *k_dims, *v_dims; /* [D][CHUNK]: keys and values across */
+    const float *k;               /* [CHUNK][Dv] */
+    size_t from, to;              /* the keys that exist; the others are never visible */
+    const uint64_t *visible;      /* [rows]; NULL: all 64 keys are, of every row */
+    float factor, scale;
+
+    /* NULL, or what puts scores in place of the products x [rows][CHUNK], and their derivatives
+     * after scale x into `slope`; ds gets that factor then, and p is of the score. */
+    void (*score)(const void *context, float *x, float *slope);
+    const void *context;
+    float *slope; /* [rows][CHUNK], or NULL: 1 everywhere */
+
+    float *p, *ds;  /* [rows][CHUNK] scratch */
+    float *dq;      /* [rows][Dv] */
+    float *dk, *dv; /* [CHUNK][Dv] */
+};
+
+enum { BACKWARD_ROWS = 64 };
+
 /* Chunks of a span: what absorb takes at once. */
 enum { SPAN_CHUNKS = 8 };
 
@@ -143,6 +178,13 @@ struct kernels {
      *     m = max(m1, m2);  x = 2^(m1-m) x1 + 2^(m2-m) x2 for x = d, o
      * An empty side leaves the other as it is (save the sign of a zero). */
     void (*merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D);
+
+    /* out[j][i] = in[i][j] for i < rows, j < columns; strides in floats. */
+    void (*transpose)(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
+                      size_t columns);
+
+    /* What attention's backward is made of: see struct absorb_backward. */
+    void (*absorb_backward)(const struct absorb_backward *tile);
 };
 
 /* Bytes of a panel in the largest form, a multiple of 64. */

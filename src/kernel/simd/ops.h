@@ -22,7 +22,10 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
                           size_t D, enum panel_use use);                                           \
     void absorb_##set(const struct absorb *tile);                                                  \
     void merge_##set(const struct partials *into, const struct partials *from, size_t rows,        \
-                     size_t D);
+                     size_t D);                                                                    \
+    void transpose_##set(float *out, size_t out_stride, const float *in, size_t in_stride,         \
+                         size_t rows, size_t columns);                                             \
+    void absorb_backward_##set(const struct absorb_backward *tile);
 
 SIMD_OPS(avx2)
 SIMD_OPS(avx512)
