@@ -188,7 +188,7 @@ struct fault {
         __VA_ARGS__                                                                                \
     }
 #define SET_SIZE(field, x) SET(field, size_t, x)
-#define SET_NULL(field)    SET(field, const void *, NULL)
+#define SET_NULL(field)    SET(field, void *, NULL)
 #define FAR                ((size_t)1 << 62)
 typedef const void *address;
 
