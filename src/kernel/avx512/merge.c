@@ -14,8 +14,8 @@ static unsigned merge_factors(const struct partials *into, const struct partials
     __m512 m = _mm512_max_ps(m1, m2);
     there &= _mm512_cmp_ps_mask(m2, none, _CMP_NEQ_UQ);
     __mmask16 begun = _mm512_cmp_ps_mask(m1, none, _CMP_NEQ_UQ);
-    __m512 a = _mm512_maskz_mov_ps(begun, lanes_exp2(_mm512_sub_ps(m1, m)));
-    __m512 b = lanes_exp2(_mm512_sub_ps(m2, m));
+    __m512 a = _mm512_maskz_mov_ps(begun, exp2_exact(_mm512_sub_ps(m1, m)));
+    __m512 b = exp2_exact(_mm512_sub_ps(m2, m));
     __m512 d = _mm512_mul_ps(b, _mm512_maskz_loadu_ps(there, from->d));
     d = _mm512_fmadd_ps(a, _mm512_maskz_loadu_ps(there, into->d), d);
     _mm512_mask_storeu_ps(into->m, there, m);

@@ -1,14 +1,15 @@
 /* A tile absorbs the chunks of a span: the generic body that absorb.c and absorb_bf16.c compile.
  *
  *     scores of chunk 0
- *     scores of chunk 1, with the exponentials of chunk 0 between their steps
+ *     scores of chunk 1, and between their steps the softmax of chunk 0
  *     ...
- *     exponentials of the last chunk
- *     values of all chunks, o in registers from the first to the last
+ *     values of chunk 0, and between their steps the softmax of the last chunk
+ *     values of chunk 1 and on, o in registers from the first chunk to the last
  *
- * Done chunk by chunk, o would be stored and loaded once a chunk (24 to 48 stores), and the
- * exponentials would wait for one another: 88% of the multiply-add peak against 92.5% at D = 64.
- * The operations on a row are the same, in the same order, so the bits are too.
+ * Softmax is chains of few instructions that wait for one another; between steps it fills what they
+ * leave idle. Chunk after chunk, each whole, o would be stored and loaded once a chunk: 88% of the
+ * multiply-add peak at D = 64, against 93%. The operations on a row are the same in the same order,
+ * so the bits are, too.
  */
 #ifndef KERNEL_AVX512_SPAN_H
 #define KERNEL_AVX512_SPAN_H
@@ -38,52 +39,58 @@ INLINE struct reach reach_of(const uint64_t *visible, size_t rows)
     return (struct reach){(size_t)__builtin_ctzll(any), CHUNK - (size_t)__builtin_clzll(any)};
 }
 
+/* Elements that one step takes of a sum, and their bytes. */
+INLINE size_t form_numbers(enum dtype form)
+{
+    return form == DTYPE_BF16 ? 2 : 1;
+}
+
+INLINE size_t form_size(enum dtype form)
+{
+    return form == DTYPE_F32 ? 4 : 2;
+}
+
 /* ---- Scores ---- */
 
-/* Scores of the first 16 W keys of chunk c; between the steps, the softmax of the chunk before. */
+/* Products of q and the first 16 W keys of chunk c; between them, the softmax of the chunk before.
+ */
 INLINE void scores(enum dtype form, size_t R, size_t W, const struct absorb *t, struct left left,
                    struct span *w, size_t c)
 {
-    size_t size = form == DTYPE_F32 ? 4 : 2, numbers = form == DTYPE_BF16 ? 2 : 1;
-    size_t steps = (t->head_dim + numbers - 1) / numbers, row = CHUNK * size, i = 0;
+    size_t numbers = form_numbers(form), row = CHUNK * form_size(form);
+    size_t steps = (t->head_dim + numbers - 1) / numbers, i = 0;
     const char *q = left.q, *k = t->panels[c]->k;
     struct sums s;
     tile_zero(R, W, &s);
-    for (size_t part = 0; part <= R + 1; part++) {
+    for (size_t part = 0; part < R + 2; part++) {
         for (size_t end = steps * (part + 1) / (R + 2); i < end; i++) {
             tile_step(form, R, W, &s, q, left.stride, k, k + row);
             q += 4;
             k += row * numbers;
         }
-        if (c == 0)
-            continue;
-        if (part == 0)
-            softmax_begin(R, w, c - 1);
-        else if (part <= R)
-            softmax_row(form, w, c - 1, part - 1);
-        else
-            softmax_end(R, w, c - 1);
+        if (c > 0)
+            softmax_part(form, R, w, c - 1, part);
     }
-    tile_store(DTYPE_F32, R, W, &s, w->s[c][0], CHUNK);
+    tile_store_in_place(R, W, &s, w->s[c][0], CHUNK);
 }
 
-INLINE void scores_rows(enum dtype form, size_t R, const struct absorb *t, struct left left,
-                        struct span *w, size_t c)
+/* As many vectors as any row sees; pairs of bf16 come in pairs of vectors. */
+INLINE void scores_reach(enum dtype form, size_t R, const struct absorb *t, struct left left,
+                         struct span *w, size_t c)
 {
-    struct reach reach = reach_of(t->visible[c], R);
-    size_t W = t->score || reach.to == 0 ? TILE_VECTORS : (reach.to + LANES - 1) / LANES;
-    if (!t->visible[c])
+    size_t to = t->score ? CHUNK : reach_of(t->visible[c], R).to;
+    if (to > 48 || (to > 32 && form == DTYPE_BF16))
         scores(form, R, 4, t, left, w, c);
-    else if (W == 1 && form != DTYPE_BF16)
-        scores(form, R, 1, t, left, w, c);
-    else if (W <= 2)
-        scores(form, R, 2, t, left, w, c);
-    else if (W == 3 && form != DTYPE_BF16)
+    else if (to > 32)
         scores(form, R, 3, t, left, w, c);
+    else if (to > 16 || form == DTYPE_BF16)
+        scores(form, R, 2, t, left, w, c);
     else
-        scores(form, R, 4, t, left, w, c);
-    if (t->score || t->visible[c])
-        softmax_change(form, R, t, w, c);
+        scores(form, R, 1, t, left, w, c);
+    if (t->score)
+        change_scores(form, R, t, c, w->s[c][0]);
+    if (t->visible[c])
+        mask_scores(form, R, t->visible[c], w->s[c][0]);
 }
 
 /* ---- Values ---- */
@@ -91,62 +98,71 @@ INLINE void scores_rows(enum dtype form, size_t R, const struct absorb *t, struc
 /* Part of a row that does not exist. */
 static const char zero[TILE_VECTORS * LANES * 2] = {0};
 
-/* o of W vectors of columns from `column` on takes chunks [c, end). */
-INLINE void values(enum dtype form, size_t R, size_t W, const struct absorb *t, size_t column,
-                   const struct span *w, size_t c, size_t end)
+/* o += p V over keys [from, to) of a panel, p the probabilities of row 0 and `column` the first. */
+INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, const struct panel *v,
+                        size_t column, const float *p, size_t from, size_t to)
 {
-    size_t size = form == DTYPE_F32 ? 4 : 2, numbers = form == DTYPE_BF16 ? 2 : 1;
+    size_t numbers = form_numbers(form), row = v->v_stride * form_size(form);
+    const char *b = (const char *)v->v + column * form_size(form) + from * row;
+    const char *left = (const char *)p + from / numbers * 4;
+    for (size_t j = from; j < to; j += numbers, b += numbers * row, left += 4) {
+        bool first = form != DTYPE_BF16 || j >= v->from; /* a pair may reach past */
+        bool second = j + 1 < v->to;                     /* the keys that exist */
+        tile_step(form, R, W, o, left, CHUNK * sizeof *p, first ? b : zero,
+                  second ? b + row : zero);
+    }
+}
+
+/* o of W vectors of columns from `column` on takes chunks [c, end); between the first one's steps,
+ * the softmax of chunk `late`, unless that is 0. */
+INLINE void values(enum dtype form, size_t R, size_t W, const struct absorb *t, size_t column,
+                   struct span *w, size_t c, size_t end, size_t late)
+{
     size_t Dv = value_stride(t->head_dim);
     struct sums o;
     tile_load(form, R, W, &o, t->o + column, Dv);
-    for (; c < end; c++) {
-        const struct panel *panel = t->panels[c];
+    for (; c < end; c++, late = 0) {
         struct reach reach = reach_of(t->visible[c], R);
-        size_t row = panel->v_stride * size;
-        const char *v = (const char *)panel->v + column * size, *p = (const char *)w->s[c][0];
+        size_t from = reach.from / form_numbers(form) * form_numbers(form);
         tile_scale(R, W, &o, w->factor[c]);
-        for (size_t j = reach.from / numbers * numbers; j < reach.to; j += numbers) {
-            const char *b = v + j * row, *next = b + row;
-            if (form == DTYPE_BF16) { /* a pair may reach past the keys that exist */
-                b = j < panel->from ? zero : b;
-                next = j + 1 >= panel->to ? zero : next;
-            }
-            tile_step(form, R, W, &o, p + j / numbers * 4, CHUNK * sizeof(float), b, next);
+        for (size_t part = 0; late && part < R + 2; part++) {
+            size_t to = part == R + 1 ? reach.to : from + CHUNK / (R + 2) / 2 * 2;
+            to = to < reach.to ? to : reach.to;
+            values_keys(form, R, W, &o, t->panels[c], column, w->s[c][0], from, to);
+            from = from < to ? to : from;
+            softmax_part(form, R, w, late, part);
         }
+        values_keys(form, R, W, &o, t->panels[c], column, w->s[c][0], from, reach.to);
     }
     tile_store(form, R, W, &o, t->o + column, Dv);
 }
 
-INLINE void values_rows(enum dtype form, size_t R, const struct absorb *t, const struct span *w,
-                        size_t c, size_t end)
+INLINE void values_columns(enum dtype form, size_t R, const struct absorb *t, struct span *w,
+                           size_t c, size_t end, size_t late)
 {
     size_t Dv = value_stride(t->head_dim), column = 0;
-    for (; column + 64 <= Dv; column += 64)
-        values(form, R, 4, t, column, w, c, end);
-    switch ((Dv - column) / LANES) {
-    case 1:
-        values(form, R, 1, t, column, w, c, end);
-        break;
-    case 2:
-        values(form, R, 2, t, column, w, c, end);
-        break;
-    case 3:
-        values(form, R, 3, t, column, w, c, end);
-        break;
-    }
+    for (; column + 64 <= Dv; column += 64, late = 0)
+        values(form, R, 4, t, column, w, c, end, late);
+    if (Dv - column == 48)
+        values(form, R, 3, t, column, w, c, end, 0);
+    if (Dv - column == 32)
+        values(form, R, 2, t, column, w, c, end, 0);
+    if (Dv - column == 16)
+        values(form, R, 1, t, column, w, c, end, 0);
 }
 
 /* The same for one chunk in which some value is not finite: 0 times it would be NaN, so each row
- * takes the keys that it sees and zeros for others. */
+ * takes the keys that it sees, and zeros for others. */
 INLINE void values_guarded(enum dtype form, const struct absorb *t, const struct span *w, size_t c)
 {
     const struct panel *panel = t->panels[c];
-    size_t size = form == DTYPE_F32 ? 4 : 2, numbers = form == DTYPE_BF16 ? 2 : 1;
-    size_t Dv = value_stride(t->head_dim), row = panel->v_stride * size;
+    size_t numbers = form_numbers(form), Dv = value_stride(t->head_dim);
+    size_t row = panel->v_stride * form_size(form);
     for (size_t r = 0; r < t->rows; r++)
         for (size_t column = 0; column < Dv; column += LANES) {
             struct sums o;
-            const char *v = (const char *)panel->v + column * size, *p = (const char *)w->s[c][r];
+            const char *p = (const char *)w->s[c][r];
+            const char *v = (const char *)panel->v + column * form_size(form);
             tile_load(form, 1, 1, &o, t->o + r * Dv + column, Dv);
             tile_scale(1, 1, &o, w->factor[c] + r);
             for (size_t j = 0; j < CHUNK; j += numbers) {
@@ -161,22 +177,24 @@ INLINE void values_guarded(enum dtype form, const struct absorb *t, const struct
 
 /* ---- The span ---- */
 
+static inline bool guarded(const struct absorb *t, size_t c)
+{
+    return t->visible[c] && !t->finite[c];
+}
+
 INLINE void span_rows(enum dtype form, size_t R, const struct absorb *t, struct left left,
                       struct span *w)
 {
-    size_t last = t->chunks - 1;
+    size_t last = t->chunks - 1, late = t->head_dim >= 64 && !guarded(t, 0) ? last : 0;
     for (size_t c = 0; c <= last; c++)
-        scores_rows(form, R, t, left, w, c);
-    softmax_begin(R, w, last);
-    for (size_t r = 0; r < R; r++)
-        softmax_row(form, w, last, r);
-    softmax_end(R, w, last);
-
-    for (size_t c = 0, end; c <= last; c = end) {
-        for (end = c; end <= last && !(t->visible[end] && !t->finite[end]);)
+        scores_reach(form, R, t, left, w, c);
+    if (!late)
+        softmax(form, R, w, last);
+    for (size_t c = 0, end; c <= last; c = end, late = 0) {
+        for (end = c; end <= last && !guarded(t, end);)
             end++;
         if (end > c)
-            values_rows(form, R, t, w, c, end);
+            values_columns(form, R, t, w, c, end, late);
         else
             values_guarded(form, t, w, end++);
     }

@@ -171,6 +171,17 @@ INLINE void tile_load(enum dtype form, size_t R, size_t W, struct sums *s, const
     }
 }
 
+/* The vectors as they are: of BF16, in pairs_load's order. */
+INLINE void tile_store_in_place(size_t R, size_t W, const struct sums *s, float *to, size_t stride)
+{
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        UNROLL
+        for (size_t w = 0; w < W; w++)
+            _mm512_storeu_ps(to + r * stride + w * LANES, s->at[r][w]);
+    }
+}
+
 INLINE void tile_store(enum dtype form, size_t R, size_t W, struct sums *s, float *to,
                        size_t stride)
 {
@@ -180,23 +191,8 @@ INLINE void tile_store(enum dtype form, size_t R, size_t W, struct sums *s, floa
             pairs_order(s->at[r]);
         if (form == DTYPE_BF16 && W > 3)
             pairs_order(s->at[r] + 2);
-        UNROLL
-        for (size_t w = 0; w < W; w++)
-            _mm512_storeu_ps(to + r * stride + w * LANES, s->at[r][w]);
     }
-}
-
-/* top[r]: the largest of row r's vectors. */
-INLINE void tile_top(size_t R, size_t W, const struct sums *s, float (*top)[LANES])
-{
-    UNROLL
-    for (size_t r = 0; r < R; r++) {
-        __m512 x = s->at[r][0];
-        UNROLL
-        for (size_t w = 1; w < W; w++)
-            x = _mm512_max_ps(s->at[r][w], x);
-        _mm512_store_ps(top[r], x);
-    }
+    tile_store_in_place(R, W, s, to, stride);
 }
 
 /* Row r times factor[r]. */

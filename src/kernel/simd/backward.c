@@ -170,15 +170,13 @@ static struct view view_of(const struct absorb_backward *t)
     return view;
 }
 
-/* Whether n floats, a multiple of VALUE_ALIGN, are all finite. */
+/* Whether n floats, a multiple of VALUE_ALIGN, are all finite: 0 times each is 0. */
 static bool all_finite(const float *x, size_t n)
 {
-    vf sum[2] = {vf_set(0), vf_set(0)};
-    for (size_t i = 0; i < n; i += VALUE_ALIGN) {
-        sum[0] = vf_fma(vf_load(x + i), vf_set(0), sum[0]);
-        sum[1] = vf_fma(vf_load(x + i + VALUE_ALIGN - LANES), vf_set(0), sum[1]);
-    }
-    return !isnan(vf_sum(vf_add(sum[0], sum[1])));
+    vf sum = vf_set(0);
+    for (size_t i = 0; i < n; i += LANES)
+        sum = vf_fma(vf_load(x + i), vf_set(0), sum);
+    return !isnan(vf_sum(sum));
 }
 
 /* The columns, whole vectors, that hold a run of keys. */

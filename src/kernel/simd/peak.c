@@ -23,7 +23,7 @@ double SIMD(peak_f32)(void)
 }
 
 /* Whole numbers, so that a sum of anything costs the same. */
-typedef long long vi __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+typedef unsigned long long vi __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 
 unsigned SIMD(peak_read)(const char *memory, size_t n)
 {
