@@ -16,7 +16,7 @@ static const struct option_row options[] = {
     {"context", 'c', OPTION_SIZE, offsetof(struct values, context), "N",
      "tokens to state the memory for (default: as trained)"},
     {"kv-type", 0, OPTION_STRING, offsetof(struct values, kv_type), "TYPE",
-     "of the KV cache: f16 (default) or f32"},
+     "of the KV cache: f16 (default), f32, bf16 or q8_0"},
     {"json", 0, OPTION_FLAG, offsetof(struct values, json), NULL, "print one JSON object"},
 };
 

@@ -11,12 +11,20 @@
 
 enum { OPTIONS_MAX = 32, HELP_KEY = 1000 };
 
+const char *command_part(const struct command *command, size_t i)
+{
+    return command->parts[i]->name + strlen(command->name) + 1;
+}
+
 static void print_help(const struct command *command)
 {
-    printf("Usage: trib %s %s [options]\n\n%s.\n", command->name, command->operands,
-           command->summary);
+    printf("Usage: trib %s%s%s [options]\n\n%s.\n", command->name, *command->operands ? " " : "",
+           command->operands, command->summary);
     if (*command->description)
         printf("\n%s\n", command->description);
+    for (size_t i = 0; i < command->part_count; i++)
+        printf("%s  %-12s %s\n", i == 0 ? "\n" : "", command_part(command, i),
+               command->parts[i]->summary);
     printf("\nOptions:\n");
     for (size_t i = 0; i < command->option_count; i++) {
         const struct option_row *o = &command->options[i];
@@ -30,8 +38,8 @@ static void print_help(const struct command *command)
     printf("  %-26s %s\n", "-h, --help", "print this help");
 }
 
-static int complain(const struct command *command, const char *option, const char *expected,
-                    const char *found)
+int options_complain(const struct command *command, const char *option, const char *expected,
+                     const char *found)
 {
     fprintf(stderr, "trib %s: --%s: expected %s, found '%s'\n", command->name, option, expected,
             found);
@@ -46,6 +54,41 @@ static bool parse_whole(const char *text, uint64_t most, uint64_t *out)
     unsigned long long value = strtoull(text, &end, 10);
     *out = value;
     return isdigit((unsigned char)text[0]) && *end == 0 && errno == 0 && value <= most;
+}
+
+/* Whole numbers with commas between; k behind one stands for 1,024. */
+static bool parse_sizes(const char *text, struct size_list *out)
+{
+    *out = (struct size_list){0};
+    for (;; text++) {
+        char *end;
+        errno = 0;
+        unsigned long long value = strtoull(text, &end, 10);
+        bool k = *end == 'k' || *end == 'K';
+        if (!isdigit((unsigned char)text[0]) || errno != 0 || value > SIZE_MAX >> 11 ||
+            out->count == SIZES_MOST)
+            return false;
+        out->values[out->count++] = (size_t)value << (k ? 10 : 0);
+        text = end + k;
+        if (*text != ',')
+            return *text == 0;
+    }
+}
+
+bool options_choose(const char *text, const char *const *names, size_t count, unsigned *chosen)
+{
+    *chosen = 0;
+    for (;; text++) {
+        size_t length = strcspn(text, ","), i = 0;
+        while (i < count && (strlen(names[i]) != length || memcmp(names[i], text, length) != 0))
+            i++;
+        if (i == count)
+            return false;
+        *chosen |= 1u << i;
+        text += length;
+        if (*text == 0)
+            return true;
+    }
 }
 
 /* Stores a value; returns what was expected when `text` is none. */
@@ -79,6 +122,10 @@ static const char *store(const struct option_row *row, const char *text, char *f
     case OPTION_STRING:
         memcpy(field, &text, sizeof text);
         return NULL;
+    case OPTION_SIZES:
+        return parse_sizes(text, (struct size_list *)(void *)field)
+                   ? NULL
+                   : "whole numbers with commas between";
     }
     return NULL;
 }
@@ -136,7 +183,7 @@ int options_parse(const struct command *command, int argc, char **argv, void *va
         }
         const char *expected = store(row, optarg, (char *)values + row->offset);
         if (expected)
-            return complain(command, row->name, expected, optarg);
+            return options_complain(command, row->name, expected, optarg);
     }
     argv[0] = name;
     *first = optind;

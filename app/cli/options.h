@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum { EXIT_USAGE = 2 };
@@ -15,6 +16,14 @@ enum option_kind {
     OPTION_SEED,   /* uint64_t */
     OPTION_FLOAT,  /* float */
     OPTION_STRING, /* const char * */
+    OPTION_SIZES,  /* struct size_list: "1024,4096" or "1k,4k" */
+};
+
+enum { SIZES_MOST = 32 };
+
+struct size_list {
+    size_t count;
+    size_t values[SIZES_MOST];
 };
 
 /* One option. Its value goes to `offset` of the command's struct of values. */
@@ -36,13 +45,27 @@ struct command {
     const struct option_row *options;
     size_t option_count;
     int (*run)(const struct command *self, int argc, char **argv); /* returns the exit status */
+
+    /* The commands of a command: each is named "NAME PART" and has the rows above for itself. */
+    const struct command *const *parts;
+    size_t part_count;
 };
+
+/* The name of part i without the command's own before it. */
+const char *command_part(const struct command *command, size_t i);
 
 /* Parses argv (argv[0] is the command's name) into `values`, which holds the defaults. Operands may
  * stand between options; they end up at argv[*first]. Returns -1 to go on, or an exit status: 0
- * after
- * --help, EXIT_USAGE after a complaint on stderr. */
+ * after --help, EXIT_USAGE after a complaint on stderr. */
 int options_parse(const struct command *command, int argc, char **argv, void *values, int *first);
+
+/* "trib NAME: --OPTION: expected EXPECTED, found 'FOUND'" on stderr; returns EXIT_USAGE. */
+int options_complain(const struct command *command, const char *option, const char *expected,
+                     const char *found);
+
+/* Sets bit i of *chosen for every name i that stands in `text`, a list by comma. False where one is
+ * none of the `count` names. */
+bool options_choose(const char *text, const char *const *names, size_t count, unsigned *chosen);
 
 /* The manual page in man(7) and the completion for bash, from the same tables. */
 void manual_print(const struct command *const *commands, size_t count, FILE *out);

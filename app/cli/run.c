@@ -42,7 +42,7 @@ static const struct option_row options[] = {
     {"context", 'c', OPTION_SIZE, offsetof(struct values, context), "N",
      "tokens at most, prompt included (default: as trained)"},
     {"kv-type", 0, OPTION_STRING, offsetof(struct values, kv_type), "TYPE",
-     "of the KV cache: f16 (default) or f32"},
+     "of the KV cache: f16 (default), f32, bf16 or q8_0"},
     {"threads", 0, OPTION_SIZE, offsetof(struct values, threads), "N",
      "threads (default: one for each processor)"},
     {"prefill-chunk", 0, OPTION_SIZE, offsetof(struct values, chunk), "N",

@@ -50,7 +50,7 @@ int trib_engine_threads(const trib_engine *engine);
 
 typedef struct trib_session_options {
     size_t context;      /* tokens at most; 0: as many as the model was trained for */
-    const char *kv_type; /* "f32" or "f16" */
+    const char *kv_type; /* "f32", "f16", "bf16", "q8_0" */
 } trib_session_options;
 
 trib_session_options trib_session_options_default(void); /* {0, "f16"} */

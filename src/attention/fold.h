@@ -11,29 +11,20 @@
 #ifndef ATTENTION_FOLD_H
 #define ATTENTION_FOLD_H
 
-#include "attention/mask.h"
-#include "attention/segment.h"
+#include "kernel/kernel.h"
+#include "tributary/attention.h"
 
-enum { SPAN_CHUNKS = 8, SPAN = SPAN_CHUNKS * CHUNK };
+enum { SPAN = SPAN_CHUNKS * CHUNK };
 
-/* A block of queries at consecutive positions over one segment. */
-struct fold {
-    size_t tokens; /* T */
-    size_t heads;  /* H, a multiple of segment->kv_heads */
-    size_t first;  /* position of query 0 */
-    float scale;   /* of the scores */
-    enum mask_kind mask;
-    const struct segment *segment;
-    const float *q; /* [T][H][D] */
-    float *v;       /* [T][H][D] out: the attention output */
-    float *s;       /* [T][H] out: log-sum-exp; may be NULL */
-};
+/* Bytes of workspace that fold_run needs for up to `tokens` queries over up to `keys` positions; 0
+ * where no number of bytes is enough. */
+size_t fold_workspace(const struct kernels *kernels, const trib_attention *attention, size_t tokens,
+                      size_t keys);
 
-/* Bytes of workspace that fold_run needs for up to `tokens` queries over up to `length` keys. */
-size_t fold_workspace(const struct kernels *kernels, size_t tokens, size_t heads, size_t kv_heads,
-                      size_t head_dim, size_t length, int threads);
-
-/* Computes v (and s). `workspace` is aligned to 64 bytes. */
-void fold_run(const struct kernels *kernels, const struct fold *fold, void *workspace, int threads);
+/* What trib_attend and trib_absorb promise, for arguments that keep their contract. v [T][H][D]; s
+ * [T][H] may be NULL unless `onto`: then s and v hold states that the segment's are merged onto. */
+void fold_run(const struct kernels *kernels, const trib_attention *attention,
+              const trib_queries *queries, const trib_segment *segment, float *s, float *v,
+              bool onto, void *workspace);
 
 #endif

@@ -1,38 +1,31 @@
-/* Which keys a query sees, a chunk at a time: one 64-bit word, bit j for key start + j.
+/* Which keys a query sees, a chunk at a time: one 64-bit word, bit j for the key at start + j.
  *
- * Keys and queries have absolute positions in their sequence. Whatever a mask rules out of a whole
- * chunk is skipped, not computed. */
+ * What a mask is stands in tributary/attention.h. Every kind of mask becomes such words here and
+ * nowhere else; the fold and the kernels know only words. */
 #ifndef ATTENTION_MASK_H
 #define ATTENTION_MASK_H
 
-#include <stddef.h>
 #include <stdint.h>
 
-#include "kernel/kernel.h"
+#include "tributary/attention.h"
 
-enum mask_kind {
-    MASK_NONE,   /* every key */
-    MASK_CAUSAL, /* the keys at and before the query's own position */
+/* What a mask is about. */
+struct mask_view {
+    const trib_mask *mask;
+    size_t query_first; /* position of token 0 */
+    size_t key_first;   /* position of key 0 */
+    size_t length;      /* keys */
 };
 
-/* The first n keys of a chunk, n of any size. */
-static inline uint64_t mask_first(size_t n)
-{
-    return n >= CHUNK ? UINT64_MAX : ((uint64_t)1 << n) - 1;
-}
+/* What token t sees of the chunk whose first position is `start`. Keys that do not exist are not
+ * seen. */
+uint64_t mask_chunk(const struct mask_view *view, size_t t, size_t start);
 
-/* What the query at `position` sees of the chunk of keys from `start` on. */
-static inline uint64_t mask_chunk(enum mask_kind kind, size_t position, size_t start)
-{
-    if (kind == MASK_NONE)
-        return UINT64_MAX;
-    return position < start ? 0 : mask_first(position - start + 1);
-}
+enum mask_cover { MASK_NOTHING, MASK_SOME, MASK_EVERYTHING };
 
-/* How many of `length` keys can be visible to queries at positions up to `last`. */
-static inline size_t mask_reach(enum mask_kind kind, size_t last, size_t length)
-{
-    return kind == MASK_CAUSAL && last < length ? last + 1 : length;
-}
+/* What tokens t0 to t1 (included) see of positions [start, end): certain where it says NOTHING or
+ * EVERYTHING; SOME may turn out to be either. In constant time. */
+enum mask_cover mask_cover(const struct mask_view *view, size_t t0, size_t t1, size_t start,
+                           size_t end);
 
 #endif

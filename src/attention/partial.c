@@ -1,39 +1,34 @@
-/* Unnormalised states: clear, merge, finish. */
+/* Unnormalised states: clear, begin, finish. */
 #include "attention/partial.h"
 
+#include <math.h>
 #include <string.h>
 
-#include "kernel/exp.h"
+static const float ln2 = 0x1.62e430p-1f, log2e = 0x1.715476p+0f;
 
-void partial_clear(struct partials p, size_t rows, size_t Dv)
+void partial_clear(struct partials p, size_t rows, size_t D)
 {
     for (size_t r = 0; r < rows; r++)
         p.m[r] = -INFINITY;
     memset(p.d, 0, rows * sizeof *p.d);
-    memset(p.o, 0, rows * Dv * sizeof *p.o);
+    memset(p.o, 0, rows * value_stride(D) * sizeof *p.o);
 }
 
-/* m = max(m1, m2);  x = e^(m1-m) x1 + e^(m2-m) x2 for x = d, o. An empty side leaves the other as
- * it is, bit for bit. */
-void partial_merge(struct partials into, struct partials from, size_t rows, size_t Dv)
+void partial_from_state(struct partials p, float s, const float *v, size_t D)
 {
-    for (size_t r = 0; r < rows; r++) {
-        struct partials a = partials_at(into, r, Dv), b = partials_at(from, r, Dv);
-        if (*b.m == -INFINITY)
-            continue;
-        if (*a.m == -INFINITY) {
-            *a.m = *b.m;
-            *a.d = *b.d;
-            memcpy(a.o, b.o, Dv * sizeof *a.o);
-            continue;
-        }
-        float m = *a.m > *b.m ? *a.m : *b.m;
-        float ea = exp_scalar(*a.m - m), eb = exp_scalar(*b.m - m);
-        *a.m = m;
-        *a.d = ea * *a.d + eb * *b.d;
-        for (size_t i = 0; i < Dv; i++)
-            a.o[i] = ea * a.o[i] + eb * b.o[i];
-    }
+    partial_clear(p, 1, D);
+    if (s == -INFINITY)
+        return;
+    *p.m = s * log2e;
+    *p.d = 1;
+    memcpy(p.o, v, D * sizeof *v);
+}
+
+bool partial_is_state(struct partials p, float s, const float *v, size_t D)
+{
+    float m = s * log2e;
+    return memcmp(p.m, &m, sizeof m) == 0 && *p.d == (s == -INFINITY ? 0.0f : 1.0f) &&
+           memcmp(p.o, v, D * sizeof *v) == 0;
 }
 
 float partial_finish(struct partials p, size_t D, float *v)
@@ -44,5 +39,5 @@ float partial_finish(struct partials p, size_t D, float *v)
     }
     for (size_t i = 0; i < D; i++)
         v[i] = p.o[i] / *p.d + 0.0f; /* -0 + 0 = 0 */
-    return *p.m + logf(*p.d);
+    return *p.m * ln2 + logf(*p.d);
 }

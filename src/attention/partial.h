@@ -1,32 +1,28 @@
-/* The running form of a state inside a fold: (m, d, o), unnormalised.
+/* The running form of a state inside a fold: (m, d, o), unnormalised, scores in units of log 2.
  *
- *     m = the largest score,  d = sum exp(s_i - m),  o = sum exp(s_i - m) v_i
- *     s = m + log d,          v = o / d;             empty: m = -inf, d = 0, o = 0
+ *     m = the largest score / ln 2,  d = sum 2^(s_i / ln 2 - m),  o = sum 2^(s_i / ln 2 - m) v_i
+ *     s = m ln 2 + log d,            v = o / d;                   empty: m = -inf, d = 0, o = 0
  *
  * Against (s, v) it needs no logarithm or division per step and keeps its precision where scores
- * are large. Partials stay in float32 from the first chunk to the end. */
+ * are large. Partials stay in float32 from the first chunk to the end. Merging them is
+ * kernels.merge. */
 #ifndef ATTENTION_PARTIAL_H
 #define ATTENTION_PARTIAL_H
 
-#include <math.h>
-#include <stddef.h>
+#include "kernel/kernel.h"
 
-/* Rows of partials. Dv floats per row of o, of which D count. */
-struct partials {
-    float *m; /* [rows] */
-    float *d; /* [rows] */
-    float *o; /* [rows][Dv] */
-};
-
-static inline struct partials partials_at(struct partials p, size_t row, size_t Dv)
+static inline struct partials partials_at(struct partials p, size_t row, size_t D)
 {
-    return (struct partials){p.m + row, p.d + row, p.o + row * Dv};
+    return (struct partials){p.m + row, p.d + row, p.o + row * value_stride(D)};
 }
 
-void partial_clear(struct partials p, size_t rows, size_t Dv);
+void partial_clear(struct partials p, size_t rows, size_t D);
 
-/* into = into merged with from, row by row: the span before with the span after. */
-void partial_merge(struct partials into, struct partials from, size_t rows, size_t Dv);
+/* A state (s, v [D]) as a running one. */
+void partial_from_state(struct partials p, float s, const float *v, size_t D);
+
+/* Whether one row is, bit for bit, what partial_from_state makes of (s, v). */
+bool partial_is_state(struct partials p, float s, const float *v, size_t D);
 
 /* v [D] = o / d of one row; returns s. Empty: v = 0, s = -inf. The sign of a zero is dropped. */
 float partial_finish(struct partials p, size_t D, float *v);

@@ -9,14 +9,14 @@
 #include "kernel/exp.h"
 #include "tributary/attention.h"
 
-static trib_status check(const trib_states *out, const trib_states *a, trib_error *error)
+static trib_status check(const char *who, const trib_states *out, const trib_states *a,
+                         trib_error *error)
 {
     if (!out || !a || !out->s || !out->v || !a->s || !a->v)
-        return error_set(error, TRIB_INVALID, "merging states: a NULL pointer");
+        return error_set(error, TRIB_INVALID, "%s: a NULL pointer", who);
     if (a->count != out->count || a->head_dim != out->head_dim || out->head_dim == 0)
-        return error_set(error, TRIB_INVALID,
-                         "merging states: %zu states of %zu floats into %zu of %zu", a->count,
-                         a->head_dim, out->count, out->head_dim);
+        return error_set(error, TRIB_INVALID, "%s: %zu states of %zu floats into %zu of %zu", who,
+                         a->count, a->head_dim, out->count, out->head_dim);
     return TRIB_OK;
 }
 
@@ -46,9 +46,9 @@ static float merge_one(float *v, float sa, const float *va, float sb, const floa
 trib_status trib_state_merge(const trib_states *out, const trib_states *a, const trib_states *b,
                              trib_error *error)
 {
-    trib_status status = check(out, a, error);
+    trib_status status = check("merging states", out, a, error);
     if (status == TRIB_OK)
-        status = check(out, b, error);
+        status = check("merging states", out, b, error);
     if (status != TRIB_OK)
         return status;
     size_t D = out->head_dim;
@@ -92,12 +92,51 @@ static void merge_all_one(const trib_states *out, const trib_states *parts, size
 trib_status trib_state_merge_all(const trib_states *out, const trib_states *parts, size_t n,
                                  trib_error *error)
 {
-    trib_status status = check(out, out, error);
+    trib_status status = check("merging states", out, out, error);
     for (size_t p = 0; p < n && status == TRIB_OK; p++)
-        status = check(out, parts ? parts + p : NULL, error);
+        status = check("merging states", out, parts ? parts + p : NULL, error);
     if (status != TRIB_OK)
         return status;
     for (size_t i = 0; i < out->count; i++)
         merge_all_one(out, parts, n, i);
+    return TRIB_OK;
+}
+
+trib_status trib_state_sink(const trib_states *states, const float *sink, size_t heads,
+                            trib_error *error)
+{
+    trib_status status = check("sink", states, states, error);
+    if (status != TRIB_OK)
+        return status;
+    if (!sink || heads == 0 || states->count % heads != 0)
+        return error_set(error, TRIB_INVALID,
+                         "sink: expected heads that divide %zu states, found %zu%s", states->count,
+                         heads, sink ? "" : " and NULL");
+    size_t D = states->head_dim;
+    for (size_t i = 0; i < states->count; i++) {
+        float s = states->s[i], other = sink[i % heads], *v = states->v + i * D;
+        if (other == -INFINITY)
+            continue;
+        /* Merged with (sink, 0): only the weight of v changes. */
+        float m = s > other ? s : other, a = s == -INFINITY ? 0 : exp_scalar(s - m);
+        float sum = a + exp_scalar(other - m);
+        for (size_t j = 0; j < D; j++)
+            v[j] *= a / sum;
+        states->s[i] = m + logf(sum);
+    }
+    return TRIB_OK;
+}
+
+trib_status trib_state_finish(const trib_states *states, float *y, size_t stride, trib_error *error)
+{
+    trib_status status = check("finish", states, states, error);
+    if (status != TRIB_OK)
+        return status;
+    if (!y || stride < states->head_dim)
+        return error_set(error, TRIB_INVALID,
+                         "finish: expected y and a stride of %zu or more, found %zu",
+                         states->head_dim, stride);
+    for (size_t i = 0; i < states->count; i++)
+        memcpy(y + i * stride, states->v + i * states->head_dim, states->head_dim * sizeof *y);
     return TRIB_OK;
 }

@@ -27,6 +27,9 @@ struct cpu_features cpu_detect(void)
     f.avx2 = ymm_saved && fma && f16c && (b & bit_AVX2);
     f.avx512 = f.avx2 && zmm_saved && (b & bit_AVX512F) && (b & bit_AVX512BW) &&
                (b & bit_AVX512DQ) && (b & bit_AVX512VL);
+    bool bytes = (c & bit_AVX512VNNI) && (c & bit_AVX512VBMI);
+    f.avx512bf16 =
+        f.avx512 && bytes && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16);
     return f;
 }
 #else

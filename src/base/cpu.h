@@ -5,8 +5,9 @@
 #include <stdbool.h>
 
 struct cpu_features {
-    bool avx2;   /* AVX2, FMA and F16C, with the operating system saving their registers */
-    bool avx512; /* F, BW, DQ and VL, with the operating system saving their registers */
+    bool avx2;       /* AVX2, FMA and F16C, with the operating system saving their registers */
+    bool avx512;     /* F, BW, DQ and VL, with the operating system saving their registers */
+    bool avx512bf16; /* those, BF16, VNNI and VBMI */
 };
 
 /* Asked of CPUID and XGETBV at each call; all false on other architectures than x86-64. */

@@ -1,17 +1,17 @@
 /* The keys and values of one sequence: pages of one chunk, all layers.
  *
- * A page holds CHUNK positions: [L][G] heads in the layout of attention/segment.h. It knows no
- * model, only shapes. Invariant: the first `length` positions are stored in every layer once a
- * forward pass is over; what lies past them is zero or stale, and never read into a result.
+ * A page holds CHUNK positions: [L] x {keys [G][CHUNK][D], values [G][CHUNK][D]} of one element
+ * type. The cache knows no model, only shapes. Invariant: the first `length` positions are stored
+ * in every layer once a forward pass is over; what lies past them is zero or stale, and never read.
  */
 #ifndef CACHE_KV_H
 #define CACHE_KV_H
 
-#include "attention/segment.h"
-#include "tributary/status.h"
+#include "kernel/kernel.h"
+#include "tributary/attention.h"
 
 struct kv_shape {
-    enum dtype type; /* F32 or F16 */
+    enum dtype type;
     size_t layers;   /* L */
     size_t kv_heads; /* G */
     size_t head_dim; /* D */
@@ -21,9 +21,10 @@ struct kv_cache {
     struct kv_shape shape;
     size_t length; /* positions stored */
     size_t limit;  /* positions at most */
-    void **pages;  /* [page_count] */
-    size_t page_count;
-    size_t page_capacity;
+    size_t page_count, page_capacity;
+    void **pages;         /* [page_count] */
+    const void **k_pages; /* [L][page_capacity] where each layer's keys begin in each page */
+    const void **v_pages; /* [L][page_capacity] and its values */
 };
 
 /* Bytes of one page. */
@@ -38,10 +39,10 @@ void kv_close(struct kv_cache *cache);
 trib_status kv_reserve(struct kv_cache *cache, size_t count, trib_error *error);
 
 /* Stores the keys and values [G][D] of one position, reserved before, in one layer. */
-void kv_store(struct kv_cache *cache, const struct kernels *kernels, size_t layer, size_t position,
-              const float *k, const float *v);
+void kv_store(struct kv_cache *cache, size_t layer, size_t position, const float *k,
+              const float *v);
 
-/* The first `length` positions of a layer as the fold reads them; valid until the next reserve. */
-struct segment kv_segment(const struct kv_cache *cache, size_t layer, size_t length);
+/* The first `length` positions of a layer; valid until the next reserve. */
+trib_segment kv_segment(const struct kv_cache *cache, size_t layer, size_t length);
 
 #endif

@@ -22,9 +22,13 @@ trib_status session_resolve(const struct model_config *config, const trib_sessio
 {
     trib_session_options o = options ? *options : trib_session_options_default();
     enum dtype type;
-    if (!dtype_find(o.kv_type, &type) || (type != DTYPE_F32 && type != DTYPE_F16))
-        return error_set(error, TRIB_INVALID, "KV type: expected f32 or f16, found %.32s",
-                         o.kv_type);
+    if (!o.kv_type || !dtype_find(o.kv_type, &type) ||
+        trib_chunk_bytes((trib_kv_type)type, config->head_dim) == 0)
+        return error_set(
+            error, TRIB_INVALID,
+            "KV type: expected f32, f16, bf16, or (with heads of a multiple of 32) q8_0, "
+            "found %.32s",
+            o.kv_type ? o.kv_type : "NULL");
     if (o.context > config->context)
         return error_set(error, TRIB_INVALID,
                          "context: expected at most %zu, what the model was trained for, found %zu",

@@ -1,5 +1,5 @@
-/* The exponential of every kernel: one polynomial, in scalar form here, in vector form in
- * simd/simd.h with the same operations in the same order, so that both give the same bits.
+/* The exponentials of every kernel: polynomials, in scalar form here, in vector form in simd/simd.h
+ * with the same operations in the same order, so that both give the same bits.
  *
  *     n = round(x / ln 2),  r = x - n ln 2,  |r| <= ln(2)/2
  *     exp(x) = 2^n (1 + r + r^2 P(r)),  P of degree 4
@@ -45,10 +45,55 @@ static inline float exp_scalar(float x)
     p = fmaf(r, p, EXP_P0);
     float y = fmaf(r * r, p, r) + 1.0f;
     /* 2^n in two factors, each a normal number, so that results may be subnormal or infinite */
-    int whole = (int)n, half = whole >> 1;
+    int whole = (int)n, half = (int)floorf(0.5f * n);
     float low = float_from_bits((uint32_t)(half + 127) << 23);
     float high = float_from_bits((uint32_t)(whole - half + 127) << 23);
     return y * low * high;
+}
+
+/* 2^x for x <= 0, as softmax wants it: attention keeps its scores in units of log 2.
+ *
+ *     n = floor(x),  r = x - n in [0, 1),  2^x = 2^n P(r),  P of degree 5 with P(0) = 1
+ *
+ * Relative error of P 9.4e-8. 2^0 is 1 exactly, 2^-inf is 0, NaN stays NaN. */
+#define EXP2_MIN (-200.0f) /* far below where the result is 0 */
+#define EXP2_P1  0x1.62e4bap-1f
+#define EXP2_P2  0x1.ebdb56p-3f
+#define EXP2_P3  0x1.c91ce6p-5f
+#define EXP2_P4  0x1.277856p-7f
+#define EXP2_P5  0x1.e974fap-10f
+
+static inline float exp2_scalar(float x)
+{
+    if (isnan(x))
+        return x;
+    if (x < EXP2_MIN)
+        x = EXP2_MIN;
+    float n = floorf(x), r = x - n;
+    float p = fmaf(r, EXP2_P5, EXP2_P4);
+    p = fmaf(r, p, EXP2_P3);
+    p = fmaf(r, p, EXP2_P2);
+    p = fmaf(r, p, EXP2_P1);
+    p = fmaf(r, p, 1.0f);
+    int whole = (int)n, half = (int)floorf(0.5f * n);
+    float low = float_from_bits((uint32_t)(half + 127) << 23);
+    float high = float_from_bits((uint32_t)(whole - half + 127) << 23);
+    return p * low * high;
+}
+
+/* tanh(x) = 1 - 2 / (exp(2 x) + 1), and near 0, where that cancels, its series to x^7:
+ * the first term left out is 62/2835 x^9, 8.4e-8 of x at the border. */
+#define TANH_SMALL 0.25f
+#define TANH_P3    (-0x1.555556p-2f) /* -1/3 */
+#define TANH_P5    0x1.111112p-3f    /* 2/15 */
+#define TANH_P7    (-0x1.ba1ba2p-5f) /* -17/315 */
+
+static inline float tanh_scalar(float x)
+{
+    float x2 = x * x;
+    if (x2 < TANH_SMALL * TANH_SMALL)
+        return x * fmaf(x2, fmaf(x2, fmaf(x2, TANH_P7, TANH_P5), TANH_P3), 1.0f);
+    return 1.0f - 2.0f / (exp_scalar(2.0f * x) + 1.0f);
 }
 
 #endif

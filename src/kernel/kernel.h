@@ -19,11 +19,11 @@
 #include "base/dtype.h"
 #include "tributary/status.h"
 
-/* Keys in a chunk: the unit that attention absorbs and a page of the KV cache holds. A chunk's
- * visibility to one query is one 64-bit word. */
+/* Keys in a chunk: the unit that attention absorbs. What a query sees of a chunk is one 64-bit
+ * word. */
 enum { CHUNK = 64 };
 
-/* Values of a chunk have rows of a multiple of this many floats; the padding is zero. */
+/* Rows of values in panels and states have a multiple of this many floats; the padding is zero. */
 enum { VALUE_ALIGN = 16 };
 
 static inline size_t value_stride(size_t head_dim)
@@ -31,29 +31,106 @@ static inline size_t value_stride(size_t head_dim)
     return (head_dim + VALUE_ALIGN - 1) / VALUE_ALIGN * VALUE_ALIGN;
 }
 
-/* One step of the canonical fold for a tile of query rows: each row's running state (m, d, o)
- * absorbs the keys of one chunk that its bit mask shows. Dv is value_stride(D).
+/* The keys and values of one KV head in one chunk, as stored. */
+struct chunk_rows {
+    enum dtype type;
+    bool packed;       /* the chunk as kernel/chunk.h lays it out; else rows of D elements */
+    const char *k, *v; /* the packed chunk, or the row of key `from` */
+    size_t stride;     /* bytes from row to row */
+    size_t from, to;   /* the keys of the chunk that exist, 0 <= from < to <= CHUNK */
+};
+
+/* The same in the form that the table's absorb reads; what form that is, the table knows. */
+struct panel {
+    const void *k; /* ref: float [D][CHUNK]: keys lie across, so scores need no sum across lanes */
+    const void *v; /* ref: float [CHUNK][v_stride] */
+    size_t v_stride; /* elements */
+    size_t from, to; /* as in chunk_rows; keys outside are never visible */
+    enum dtype form; /* of the elements */
+};
+
+/* What a panel is loaded for. */
+enum panel_use {
+    PANEL_ONCE,  /* a tile or two: values may stay where they are stored */
+    PANEL_MANY,  /* many tiles: worth packing */
+    PANEL_FLOAT, /* keys as float32 in any case: something else than absorb reads them too */
+};
+
+/* A part of the canonical fold for a tile of query rows: each row's running state (m, d, o)
+ * absorbs, chunk after chunk, the keys that its bit mask shows. Scores are in units of log 2: q
+ * carries scale / ln 2. Dv is value_stride(D).
  *
  *     s_j = q . k_j,  j visible;          m' = max(m, max_j s_j)
- *     p_j = exp(s_j - m');                a  = exp(m - m')
+ *     p_j = 2^(s_j - m');                 a  = 2^(m - m')
  *     d'  = a d + sum_j p_j;              o' = a o + sum_j p_j v_j
  *
  * (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.) s_j is a chain of
  * fused multiply-adds over ascending dimension, o' one over ascending j. A key that a row does not
- * see adds nothing to the row, whatever the key and the value hold; a row that sees no key of the
+ * see adds nothing to the row, whatever the key and the value hold; a row that sees no key of a
  * chunk keeps its state bit for bit (save the sign of a zero in o, which finishing drops). */
 struct absorb {
-    size_t rows;     /* 1 to kernels.tile_rows */
-    size_t head_dim; /* D */
-    const float *q;  /* [rows][D], scaled already */
-    const float *k;  /* [D][CHUNK] */
-    const float *v;  /* [CHUNK][Dv] */
-    const uint64_t
-        *visible;       /* [rows], bit j: key j is in the set; NULL: every key is, of every row */
-    bool values_finite; /* no infinity or NaN in v: then 0 times a value needs no care */
-    float *m;           /* [rows] largest score so far; -inf: empty */
-    float *d;           /* [rows] sum of exp(s - m) */
-    float *o;           /* [rows][Dv] sum of exp(s - m) v */
+    size_t rows;                       /* 1 to kernels.tile_rows */
+    size_t head_dim;                   /* D */
+    size_t chunks;                     /* 1 to SPAN_CHUNKS */
+    const float *q;                    /* [rows][D] */
+    const struct panel *const *panels; /* [chunks] */
+    const uint64_t *const *visible;    /* [chunks] -> [rows], bit j: key j is in the set; NULL: all
+                                          64 keys are, of every row */
+    const bool *finite; /* [chunks] no infinity or NaN in the values: then 0 times a value
+                           needs no care. Read only where visible is not NULL */
+
+    /* NULL, or what turns the products of chunk c into scores: s [rows][CHUNK] in and out. */
+    void (*score)(const void *context, size_t c, float *s);
+    const void *context;
+
+    float *m; /* [rows] largest score so far, in units of log 2; -inf: empty */
+    float *d; /* [rows] sum of 2^(s - m) */
+    float *o; /* [rows][Dv] sum of 2^(s - m) v */
+};
+
+/* A tile of attention's backward: rows of queries against the keys of one chunk, those that each
+ * row's bit mask shows. With x_rj = q_r . k_j,
+ *
+ *     p_rj = 2^(factor x_rj + shift_r)             the probability, kept to 1 at most
+ *     ds_rj = scale p_rj (dy_r . v_j - delta_r)    its score's gradient, times scale
+ *     dv_j += sum_r p_rj dy_r      dk_j += sum_r ds_rj q_r      dq_r += sum_j ds_rj k_j
+ *
+ * (Dao, "FlashAttention-2", 2023.) Every sum is a chain of fused multiply-adds, over ascending
+ * dimension, row or key. A key that a row does not see adds nothing to the row and the row nothing
+ * to the key, whatever they hold. No zero that is written is negative: so where nothing is added,
+ * nothing changes. Dv is value_stride(D); padding is zero. */
+struct absorb_backward {
+    size_t rows;                  /* 1 to BACKWARD_ROWS */
+    size_t head_dim;              /* D */
+    const float *q, *dy;          /* [rows][Dv] */
+    const float *shift, *delta;   /* [rows] */
+    const float *k_dims, *v_dims; /* [D][CHUNK]: keys and values across */
+    const float *k;               /* [CHUNK][Dv] */
+    size_t from, to;              /* the keys that exist; the others are never visible */
+    const uint64_t *visible;      /* [rows]; NULL: all 64 keys are, of every row */
+    float factor, scale;
+
+    /* NULL, or what puts scores in place of the products x [rows][CHUNK], and their derivatives
+     * after scale x into `slope`; ds gets that factor then, and p is of the score. */
+    void (*score)(const void *context, float *x, float *slope);
+    const void *context;
+    float *slope; /* [rows][CHUNK], or NULL: 1 everywhere */
+
+    float *p, *ds;  /* [rows][CHUNK] scratch */
+    float *dq;      /* [rows][Dv] */
+    float *dk, *dv; /* [CHUNK][Dv] */
+};
+
+enum { BACKWARD_ROWS = 64 };
+
+/* Chunks of a span: what absorb takes at once. */
+enum { SPAN_CHUNKS = 8 };
+
+/* Running states, unnormalised: rows of (m, d, o). */
+struct partials {
+    float *m; /* [rows] */
+    float *d; /* [rows] */
+    float *o; /* [rows][Dv] */
 };
 
 struct kernels {
@@ -83,8 +160,38 @@ struct kernels {
     /* y += x. */
     void (*add)(float *y, const float *x, size_t n);
 
+    /* s[i] = cap tanh(s[i] / cap). */
+    void (*softcap)(float *s, size_t n, float cap);
+
+    /* s[j] = sum_d w[d] tanh(q[d] + k[d][j]) for the CHUNK keys of a panel of form F32. */
+    void (*additive)(float *s, const float *q, const float *w, const float *k, size_t D);
+
+    /* Brings one chunk of one head into a form that `absorb` reads. `memory` has panel_bytes(D)
+     * bytes, aligned to 64; the panel is valid as long as rows and memory. */
+    void (*panel_load)(struct panel *panel, void *memory, const struct chunk_rows *rows, size_t D,
+                       enum panel_use use);
+
+    /* The fold's inner loop: see struct absorb. */
     void (*absorb)(const struct absorb *tile);
+
+    /* into = into merged with from, row by row: the span before with the span after.
+     *     m = max(m1, m2);  x = 2^(m1-m) x1 + 2^(m2-m) x2 for x = d, o
+     * An empty side leaves the other as it is (save the sign of a zero). */
+    void (*merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D);
+
+    /* out[j][i] = in[i][j] for i < rows, j < columns; strides in floats. */
+    void (*transpose)(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
+                      size_t columns);
+
+    /* What attention's backward is made of: see struct absorb_backward. */
+    void (*absorb_backward)(const struct absorb_backward *tile);
 };
+
+/* Bytes of a panel in the largest form, a multiple of 64. */
+static inline size_t panel_bytes(size_t D)
+{
+    return 2 * value_stride(D) * CHUNK * sizeof(float);
+}
 
 /* The table of that name ("ref", "avx2", "avx512"); NULL or "" asks for the best this machine runs.
  * A name that is unknown is TRIB_INVALID, a table the machine cannot run TRIB_UNSUPPORTED. */

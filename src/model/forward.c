@@ -89,20 +89,16 @@ static void attend_runs(const struct pass *pass, size_t layer)
 {
     const struct model_config *c = &pass->model->config;
     struct activations *a = pass->a;
+    trib_attention attention = model_attention(pass->model, a->threads);
     size_t HD = c->heads * c->head_dim, row = 0;
     for (size_t i = 0; i < pass->run_count; row += pass->runs[i].count, i++) {
         const struct run *run = &pass->runs[i];
         size_t first = run->cache->length;
-        struct segment segment = kv_segment(run->cache, layer, first + run->count);
-        struct fold fold = {.tokens = run->count,
-                            .heads = c->heads,
-                            .first = first,
-                            .scale = c->attention_scale,
-                            .mask = MASK_CAUSAL,
-                            .segment = &segment,
-                            .q = a->q + row * HD,
-                            .v = a->attended + row * HD};
-        fold_run(pass->model->kernels, &fold, a->fold, a->threads);
+        trib_segment segment = kv_segment(run->cache, layer, first + run->count);
+        trib_queries queries = {
+            .q = a->q + row * HD, .tokens = run->count, .token_stride = HD, .first = first};
+        fold_run(pass->model->kernels, &attention, &queries, &segment, NULL, a->attended + row * HD,
+                 false, a->fold);
     }
 }
 
@@ -124,8 +120,8 @@ static void attention_layer(const struct pass *pass, size_t layer)
             const float *cosine = a->cosine + row * D / 2, *sine = a->sine + row * D / 2;
             rope(a->q + row * HD, cosine, sine, c->heads, D);
             rope(a->k + row * GD, cosine, sine, c->kv_heads, D);
-            kv_store(pass->runs[i].cache, m->kernels, layer, pass->runs[i].cache->length + t,
-                     a->k + row * GD, a->v + row * GD);
+            kv_store(pass->runs[i].cache, layer, pass->runs[i].cache->length + t, a->k + row * GD,
+                     a->v + row * GD);
         }
     attend_runs(pass, layer);
     project(pass, a->normed, a->attended, &w->attention_output, T);

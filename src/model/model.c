@@ -62,11 +62,20 @@ size_t activations_bytes(const struct model *model, size_t rows, int threads)
     return lay_out(&a, &model->config, NULL) * sizeof(float);
 }
 
+trib_attention model_attention(const struct model *model, int threads)
+{
+    return (trib_attention){.heads = model->config.heads,
+                            .kv_heads = model->config.kv_heads,
+                            .head_dim = model->config.head_dim,
+                            .scale = model->config.attention_scale,
+                            .mask = {.causal = true},
+                            .threads = threads};
+}
+
 size_t activations_fold_bytes(const struct model *model, size_t rows, size_t length, int threads)
 {
-    const struct model_config *c = &model->config;
-    return fold_workspace(model->kernels, rows, c->heads, c->kv_heads, c->head_dim, length,
-                          threads);
+    trib_attention attention = model_attention(model, threads);
+    return fold_workspace(model->kernels, &attention, rows, length);
 }
 
 trib_status activations_open(struct activations *a, const struct model *model, size_t rows,

@@ -17,6 +17,9 @@ trib_status model_open(struct model *model, const struct gguf *file, const struc
                        trib_error *error);
 void model_close(struct model *model);
 
+/* The attention of the model's layers. */
+trib_attention model_attention(const struct model *model, int threads);
+
 /* Memory for the activations of a forward pass of up to `rows` tokens, reused from pass to pass. */
 struct activations {
     size_t rows;

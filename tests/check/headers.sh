@@ -30,8 +30,11 @@ for path in $(c_files '*.h' src); do
     header=${path#src/}
     flags=
     case $header in
-    kernel/simd/*) # made for one instruction set after the other; one stands for all
-        flags='-mavx2 -mfma -mf16c -DTRIB_SIMD=avx2'
+    kernel/simd/* | kernel/avx512/*) # made for instruction sets: the smallest that will do
+        case $header in
+        kernel/simd/*) flags='-mavx2 -mfma -mf16c -DTRIB_SIMD=avx2' ;;
+        *) flags='-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c' ;;
+        esac
         if [ "$(uname -m)" != x86_64 ]; then
             skipped "$header as C11" "not an x86-64 machine"
             continue

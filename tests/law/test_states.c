@@ -12,7 +12,7 @@
  *     |s - exact|  <= h (3 S + 3 n + 3) u
  *     |v - exact|  <= (exp(h (6 S + 8 n + 6) u) - 1) sum_i a_i |v_i|      a_i the exact weights
  *
- * and weights below 2^-149 are lost: n 2^-148 of the largest |v|. */
+ * and weights and products below 2^-149 are lost: n 2^-148 of the largest |v|, and of 1. */
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -101,7 +101,7 @@ static void hold(const struct leaf *got, const struct leaf *leaves, size_t n, si
             largest = fmax(largest, fabs((double)leaves[i].v[j]));
         }
         double bound = expm1(h * (6 * reach + 8 * count + 6) * u) * size;
-        if (!(fabs(got->v[j] - v) <= 1.001 * bound + (double)n * 0x1p-148 * largest))
+        if (!(fabs(got->v[j] - v) <= 1.001 * bound + (double)n * 0x1p-148 * (largest + 1)))
             fail_msg("v = %.9g, expected %.17g; %zu leaves, depth %zu", got->v[j], v, n,
                      got->depth);
     }
@@ -376,6 +376,77 @@ static void output_may_be_an_operand(void **state)
             assert_true(x[0].v[i][d] == first[0].v[i][d]);
 }
 
+/* A sink is a merge with a state that has a score and no value; that of an empty state is the sink
+ * alone, and a sink of -inf changes no bit. */
+static void a_sink_is_a_state_without_value(void **state)
+{
+    (void)state;
+    struct random r = random_start(9);
+    for (size_t trial = 0; trial < 3000; trial++) {
+        struct leaf leaves[2] = {drawn(&r, sizes[trial % SIZES])}, got, before;
+        leaves[1].s = random_between(&r, -sizes[trial / 7 % SIZES], 50);
+        if (trial % 5 == 0)
+            leaves[0] = empty();
+        got = before = leaves[0];
+        trib_states states = view(&got);
+        float none = -INFINITY;
+        assert_int_equal(trib_state_sink(&states, &none, 1, NULL), TRIB_OK);
+        assert_true(same(&got, &before));
+        assert_int_equal(trib_state_sink(&states, &leaves[1].s, 1, NULL), TRIB_OK);
+        got.depth = 1;
+        if (trial % 5 == 0)
+            assert_true(same(&got, &leaves[1]));
+        else
+            hold(&got, leaves, 2, 2);
+    }
+}
+
+/* State i takes sink i mod heads; a NaN or +inf shows in the states of its head alone. */
+static void sinks_go_by_head(void **state)
+{
+    (void)state;
+    struct random r = random_start(10);
+    for (size_t heads = 1; heads <= 6; heads++)
+        for (size_t bad = 0; bad < 2 * heads; bad++) {
+            struct many x = drawn_many(&r), one = x, got = x;
+            float sink[6];
+            trib_states states = {got.s, got.v[0], 6 / heads * heads, D};
+            random_fill(&r, sink, heads, 4);
+            sink[bad / 2] = bad & 1 ? NAN : INFINITY;
+            assert_int_equal(trib_state_sink(&states, sink, heads, NULL), TRIB_OK);
+            for (size_t i = 0; i < COUNT; i++) {
+                trib_states single = {one.s + i, one.v[i], 1, D};
+                if (i < states.count)
+                    assert_int_equal(trib_state_sink(&single, sink + i % heads, 1, NULL), TRIB_OK);
+                if (i < states.count && i % heads == bad / 2) {
+                    assert_true(isnan(got.s[i]) && isnan(got.v[i][0]) && isnan(got.v[i][D - 1]));
+                    continue;
+                }
+                assert_int_equal(float_bits(got.s[i]), float_bits(one.s[i]));
+                assert_memory_equal(got.v[i], one.v[i], sizeof one.v[i]);
+            }
+        }
+}
+
+/* The values with any stride; what lies between stays. */
+static void finishing_copies_with_a_stride(void **state)
+{
+    (void)state;
+    struct random r = random_start(11);
+    struct many x = drawn_many(&r);
+    trib_states states = view_many(&x);
+    for (size_t stride = D; stride < D + 4; stride++) {
+        float y[COUNT * (D + 4)];
+        memset(y, 0x55, sizeof y);
+        assert_int_equal(trib_state_finish(&states, y, stride, NULL), TRIB_OK);
+        for (size_t at = 0; at < COUNT * (D + 4); at++) {
+            bool inside = at / stride < COUNT && at % stride < D;
+            uint32_t expected = inside ? float_bits(x.v[at / stride][at % stride]) : 0x55555555;
+            assert_int_equal(float_bits(y[at]), expected);
+        }
+    }
+}
+
 static void refused(trib_status status, const trib_error *error, const struct many *out)
 {
     static const struct many untouched;
@@ -415,6 +486,19 @@ static void bad_arguments_are_refused(void **state)
             refused(trib_state_merge_all(given[0], parts, 2, &error), &error, &out);
         }
     trib_error error = {TRIB_OK, ""};
+    float y[COUNT * D] = {0}, sink[COUNT] = {0};
+    trib_states whole = view_many(&out), no_s = {NULL, out.v[0], COUNT, D};
+    trib_states no_v = {out.s, NULL, COUNT, D};
+    const trib_states *wrong[] = {NULL, &no_s, &no_v};
+    for (size_t i = 0; i < 3; i++) {
+        refused(trib_state_sink(wrong[i], sink, 1, &error), &error, &out);
+        refused(trib_state_finish(wrong[i], y, D, &error), &error, &out);
+    }
+    refused(trib_state_sink(&whole, NULL, 1, &error), &error, &out);
+    refused(trib_state_sink(&whole, sink, 0, &error), &error, &out);
+    refused(trib_state_sink(&whole, sink, 2, &error), &error, &out);
+    refused(trib_state_finish(&whole, NULL, D, &error), &error, &out);
+    refused(trib_state_finish(&whole, y, D - 1, &error), &error, &out);
     trib_states none = {out.s, out.v[0], COUNT, 0};
     refused(trib_state_merge_all(NULL, NULL, 0, &error), &error, &out);
     refused(trib_state_merge_all(&none, NULL, 0, &error), &error, &out);
@@ -434,6 +518,9 @@ int main(void)
         cmocka_unit_test(plus_infinity_is_not_empty),
         cmocka_unit_test(nan_stays_in_its_own_state),
         cmocka_unit_test(output_may_be_an_operand),
+        cmocka_unit_test(a_sink_is_a_state_without_value),
+        cmocka_unit_test(sinks_go_by_head),
+        cmocka_unit_test(finishing_copies_with_a_stride),
         cmocka_unit_test(bad_arguments_are_refused),
     };
     random_seed();

@@ -1,11 +1,13 @@
-/* The absorb step of every kernel table: against float64, and what a row must not depend on.
+/* The absorb step of every kernel table, on float32 panels: against float64, and what a row must
+ * not depend on.
  *
- * The bound of one step, u = 2^-24, A the largest sum |q_i||k_i| of a key and m the new maximum as
- * computed: a score is within D u A of exact (a chain of D fused steps); s - m is rounded, which
- * turns exp(s - m) by u |s - m| <= u (A + |m|); exp is off by 2 u; the carried state by the same,
- * with |m_old| for A, and a product; 64 sums follow. So each term of d and of o is off by a factor
+ * Scores are in units of log 2. The bound of one step, u = 2^-24, A the largest sum |q_i||k_i| of a
+ * key and m the new maximum as computed: a score is within D u A of exact (a chain of D fused
+ * steps); s - m is rounded, by u |s - m| <= u (A + |m|); 2^(s - m) moves by ln 2 < 1 times that and
+ * is off by 4.1 u itself; the carried state by the same, with |m_old| for A, and a product; 64 sums
+ * follow. So each term of d and of o is off by a factor
  *
- *     exp((D A + A + |m_old| + |m| + 68) u)
+ *     exp((D A + A + |m_old| + |m| + 72) u)
  *
  * and terms below 2^-149 are lost. */
 #include <float.h>
@@ -18,13 +20,19 @@
 #include "tables.h"
 #include "test.h"
 
-enum { MOST_ROWS = 8, MOST_D = 256 };
+enum { MOST_ROWS = 16, MOST_D = 256 };
 
-/* A tile whose every array ends at a guard page. */
+/* A tile over one chunk; every array ends at a guard page. */
 struct tile {
     struct absorb in;
-    float *q, *k, *v;
-    uint64_t *visible;
+    float *q, *k, *v; /* [rows][D], [CHUNK][D], [CHUNK][D] */
+    uint64_t *words;  /* [rows] */
+    void *memory;     /* of the panel */
+    struct panel panel;
+    /* lists of one */
+    const struct panel *panels;
+    const uint64_t *visible;
+    bool finite;
 };
 
 static size_t out_floats(const struct absorb *t)
@@ -32,29 +40,52 @@ static size_t out_floats(const struct absorb *t)
     return t->rows * value_stride(t->head_dim);
 }
 
-static struct tile tile_new(size_t rows, size_t D)
+static struct tile *tile_new(size_t rows, size_t D)
 {
-    struct tile t = {.in = {.rows = rows, .head_dim = D, .values_finite = true}};
-    t.in.q = t.q = guard_floats(rows * D);
-    t.in.k = t.k = guard_floats(D * CHUNK);
-    t.in.v = t.v = guard_floats(CHUNK * value_stride(D));
-    t.in.visible = t.visible = guard_new(rows * sizeof *t.visible);
-    t.in.m = guard_floats(rows);
-    t.in.d = guard_floats(rows);
-    t.in.o = guard_floats(out_floats(&t.in));
+    struct tile *t = calloc(1, sizeof *t);
+    assert_non_null(t);
+    t->in = (struct absorb){.rows = rows, .head_dim = D, .chunks = 1};
+    t->in.q = t->q = guard_floats(rows * D);
+    t->k = guard_floats(CHUNK * D);
+    t->v = guard_floats(CHUNK * D);
+    t->visible = t->words = guard_new(rows * sizeof *t->words);
+    t->in.m = guard_floats(rows);
+    t->in.d = guard_floats(rows);
+    t->in.o = guard_floats(out_floats(&t->in));
+    t->memory = guard_new(panel_bytes(D));
+    t->panels = &t->panel;
+    t->finite = true;
+    t->in.panels = &t->panels;
+    t->in.visible = &t->visible;
+    t->in.finite = &t->finite;
     return t;
 }
 
-static void tile_free(const struct tile *t)
+static void tile_free(struct tile *t)
 {
     size_t rows = t->in.rows, D = t->in.head_dim;
     guard_free_floats(t->q, rows * D);
-    guard_free_floats(t->k, D * CHUNK);
-    guard_free_floats(t->v, CHUNK * value_stride(D));
-    guard_free(t->visible, rows * sizeof *t->visible);
+    guard_free_floats(t->k, CHUNK * D);
+    guard_free_floats(t->v, CHUNK * D);
+    guard_free(t->words, rows * sizeof *t->words);
     guard_free_floats(t->in.m, rows);
     guard_free_floats(t->in.d, rows);
     guard_free_floats(t->in.o, out_floats(&t->in));
+    guard_free(t->memory, panel_bytes(D));
+    free(t);
+}
+
+/* Loads the panel from what keys and values now are, and absorbs it. */
+static void tile_absorb(const struct kernels *k, struct tile *t)
+{
+    size_t D = t->in.head_dim;
+    struct chunk_rows rows = {.type = DTYPE_F32,
+                              .k = (char *)t->k,
+                              .v = (char *)t->v,
+                              .stride = D * sizeof(float),
+                              .to = CHUNK};
+    k->panel_load(&t->panel, t->memory, &rows, D, D & 1 ? PANEL_MANY : PANEL_ONCE);
+    k->absorb(&t->in);
 }
 
 static uint64_t drawn_mask(struct random *r)
@@ -73,18 +104,16 @@ static uint64_t drawn_mask(struct random *r)
     }
 }
 
-/* Keys, values, masks and running states, a third of these empty. The padding of v is zero. */
+/* Keys, values, masks and running states, a third of these empty. */
 static void tile_fill(const struct tile *t, struct random *r, float size)
 {
     size_t D = t->in.head_dim, Dv = value_stride(D);
     random_fill(r, t->q, t->in.rows * D, size);
-    random_fill(r, t->k, D * CHUNK, size);
-    memset(t->v, 0, CHUNK * Dv * sizeof *t->v);
-    for (size_t j = 0; j < CHUNK; j++)
-        random_fill(r, t->v + j * Dv, D, 2);
+    random_fill(r, t->k, CHUNK * D, size);
+    random_fill(r, t->v, CHUNK * D, 2);
     for (size_t row = 0; row < t->in.rows; row++) {
         bool empty = random_below(r, 3) == 0;
-        t->visible[row] = drawn_mask(r);
+        t->words[row] = drawn_mask(r);
         t->in.m[row] = empty ? -INFINITY : random_between(r, -size, size);
         t->in.d[row] = empty ? 0 : random_between(r, 1, 9);
         memset(t->in.o + row * Dv, 0, Dv * sizeof(float));
@@ -127,13 +156,13 @@ static void hold_row(const struct kernels *k, const struct tile *t, size_t row,
                      const struct outputs *before)
 {
     size_t D = t->in.head_dim, Dv = value_stride(D);
-    uint64_t visible = t->in.visible ? t->in.visible[row] : UINT64_MAX;
+    uint64_t visible = t->visible ? t->visible[row] : UINT64_MAX;
     double m_old = before->m[row], top = m_old, reach = 0, score[CHUNK];
     for (size_t j = 0; j < CHUNK; j++) {
         double size = 0;
         score[j] = 0;
         for (size_t i = 0; i < D; i++) {
-            double term = (double)t->q[row * D + i] * t->k[i * CHUNK + j];
+            double term = (double)t->q[row * D + i] * t->k[j * D + i];
             score[j] += term;
             size += fabs(term);
         }
@@ -142,7 +171,7 @@ static void hold_row(const struct kernels *k, const struct tile *t, size_t row,
             reach = fmax(reach, size);
         }
     }
-    double m = t->in.m[row], u = 0x1p-24, carry = m_old == -(double)INFINITY ? 0 : exp(m_old - m);
+    double m = t->in.m[row], u = 0x1p-24, carry = m_old == -(double)INFINITY ? 0 : exp2(m_old - m);
     if (visible == 0 && m_old == -(double)INFINITY) {
         assert_true(m == m_old);
         return;
@@ -150,7 +179,7 @@ static void hold_row(const struct kernels *k, const struct tile *t, size_t row,
     if (!(fabs(m - top) <= 1.001 * (double)D * u * reach))
         fail_msg("%s: D = %zu: m = %.9g, expected %.17g", k->name, D, m, top);
     double carried = carry == 0 ? 0 : fabs(m_old);
-    double relative = expm1(((double)D * reach + reach + carried + fabs(m) + 68) * u);
+    double relative = expm1(((double)D * reach + reach + carried + fabs(m) + 72) * u);
     for (size_t c = 0; c <= Dv; c++) { /* column Dv stands for d */
         const float *old = c < Dv ? before->o + row * Dv + c : before->d + row;
         double got = c < Dv ? t->in.o[row * Dv + c] : t->in.d[row];
@@ -158,7 +187,7 @@ static void hold_row(const struct kernels *k, const struct tile *t, size_t row,
         for (size_t j = 0; j < CHUNK; j++) {
             if (!(visible >> j & 1))
                 continue;
-            double term = exp(score[j] - m) * (c < Dv ? t->v[j * Dv + c] : 1);
+            double term = exp2(score[j] - m) * (c == Dv ? 1 : c < D ? t->v[j * D + c] : 0);
             sum += term;
             size += fabs(term);
         }
@@ -178,15 +207,15 @@ static void absorb_is_within_its_bound(void **state)
     for (const struct kernels *k = tables_first(); k; k = tables_after(k))
         for (size_t i = 0; i < DIMS; i++)
             for (size_t rows = 1; rows <= k->tile_rows; rows++) {
-                struct tile t = tile_new(rows, dims[i]);
-                tile_fill(&t, &r, rows % 3 ? 1 : 6);
-                t.in.visible = rows == 4 ? NULL : t.visible;
-                t.in.values_finite = rows & 1;
-                struct outputs before = outputs_of(&t.in);
-                k->absorb(&t.in);
+                struct tile *t = tile_new(rows, dims[i]);
+                tile_fill(t, &r, rows % 3 ? 1 : 6);
+                t->visible = rows == 4 ? NULL : t->words;
+                t->finite = rows & 1;
+                struct outputs before = outputs_of(&t->in);
+                tile_absorb(k, t);
                 for (size_t row = 0; row < rows; row++)
-                    hold_row(k, &t, row, &before);
-                tile_free(&t);
+                    hold_row(k, t, row, &before);
+                tile_free(t);
             }
 }
 
@@ -209,35 +238,78 @@ static void row_is_independent_of_its_neighbours(void **state)
         for (size_t i = 0; i < DIMS; i++)
             for (size_t rows = 1; rows <= k->tile_rows; rows++) {
                 size_t D = dims[i], Dv = value_stride(D);
-                struct tile t = tile_new(rows, D), one = tile_new(1, D);
-                tile_fill(&t, &r, 1);
+                struct tile *t = tile_new(rows, D), *one = tile_new(1, D);
+                tile_fill(t, &r, 1);
                 if (rows > 2)
-                    t.q[random_below(&r, rows * D)] = NAN;
+                    t->q[random_below(&r, rows * D)] = NAN;
                 if (rows & 1)
-                    t.v[random_below(&r, CHUNK) * Dv + random_below(&r, D)] = NAN;
-                t.in.values_finite = one.in.values_finite = !(rows & 1);
-                struct outputs before = outputs_of(&t.in);
-                k->absorb(&t.in);
-                memcpy(one.k, t.k, D * CHUNK * sizeof(float));
-                memcpy(one.v, t.v, CHUNK * Dv * sizeof(float));
+                    t->v[random_below(&r, CHUNK * D)] = NAN;
+                t->finite = one->finite = !(rows & 1);
+                struct outputs before = outputs_of(&t->in);
+                tile_absorb(k, t);
+                memcpy(one->k, t->k, CHUNK * D * sizeof(float));
+                memcpy(one->v, t->v, CHUNK * D * sizeof(float));
                 for (size_t row = 0; row < rows; row++) {
-                    memcpy(one.q, t.q + row * D, D * sizeof(float));
-                    *one.visible = t.visible[row];
-                    *one.in.m = before.m[row];
-                    *one.in.d = before.d[row];
-                    memcpy(one.in.o, before.o + row * Dv, Dv * sizeof(float));
-                    k->absorb(&one.in);
-                    if (!same(one.in.m, t.in.m + row, 1) || !same(one.in.d, t.in.d + row, 1) ||
-                        !same(one.in.o, t.in.o + row * Dv, Dv))
+                    memcpy(one->q, t->q + row * D, D * sizeof(float));
+                    *one->words = t->words[row];
+                    *one->in.m = before.m[row];
+                    *one->in.d = before.d[row];
+                    memcpy(one->in.o, before.o + row * Dv, Dv * sizeof(float));
+                    tile_absorb(k, one);
+                    if (!same(one->in.m, t->in.m + row, 1) || !same(one->in.d, t->in.d + row, 1) ||
+                        !same(one->in.o, t->in.o + row * Dv, Dv))
                         fail_msg("%s: D = %zu: row %zu of %zu differs from itself alone", k->name,
                                  D, row, rows);
                 }
-                tile_free(&t);
-                tile_free(&one);
+                tile_free(t);
+                tile_free(one);
             }
 }
 
-/* No mask, a mask of ones, either value of values_finite: ways to say the same, so the same bits.
+/* Several chunks in one call are the chunks one after the other; what differs between rows is which
+ * chunks they see at all. */
+static void chunks_at_once_are_chunks_one_by_one(void **state)
+{
+    (void)state;
+    struct random r = random_start(6);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t i = 0; i < DIMS; i++) {
+            size_t n = 1 + random_below(&r, SPAN_CHUNKS), rows = 1 + i % k->tile_rows;
+            struct tile *t[SPAN_CHUNKS];
+            const struct panel *panels[SPAN_CHUNKS];
+            const uint64_t *visible[SPAN_CHUNKS];
+            bool finite[SPAN_CHUNKS];
+            for (size_t c = 0; c < n; c++) {
+                t[c] = tile_new(rows, dims[i]);
+                tile_fill(t[c], &r, 1);
+                t[c]->visible = random_below(&r, 4) ? t[c]->words : NULL;
+                panels[c] = &t[c]->panel;
+                visible[c] = t[c]->visible;
+                finite[c] = true;
+            }
+            struct outputs before = outputs_of(&t[0]->in), state_now = before;
+            for (size_t c = 0; c < n; c++) {
+                memcpy(t[c]->q, t[0]->q, rows * dims[i] * sizeof(float));
+                outputs_put(&t[c]->in, &state_now);
+                tile_absorb(k, t[c]);
+                state_now = outputs_of(&t[c]->in);
+            }
+            struct absorb all = t[0]->in;
+            all.chunks = n;
+            all.panels = panels;
+            all.visible = visible;
+            all.finite = finite;
+            outputs_put(&all, &before);
+            k->absorb(&all);
+            struct outputs at_once = without_zero_signs(outputs_of(&all));
+            state_now = without_zero_signs(state_now);
+            assert_memory_equal(&at_once, &state_now, sizeof at_once);
+            for (size_t c = 0; c < n; c++)
+                tile_free(t[c]);
+        }
+}
+
+/* No mask, a mask of ones, either value of `finite`: ways to say the same, so the same bits.
  */
 static void ways_to_say_all_visible_agree(void **state)
 {
@@ -245,22 +317,22 @@ static void ways_to_say_all_visible_agree(void **state)
     struct random r = random_start(3);
     for (const struct kernels *k = tables_first(); k; k = tables_after(k))
         for (size_t i = 0; i < DIMS; i++) {
-            struct tile t = tile_new(k->tile_rows, dims[i]);
-            tile_fill(&t, &r, 1);
+            struct tile *t = tile_new(k->tile_rows, dims[i]);
+            tile_fill(t, &r, 1);
             for (size_t row = 0; row < k->tile_rows; row++)
-                t.visible[row] = UINT64_MAX;
-            struct outputs before = outputs_of(&t.in), first = before, next;
+                t->words[row] = UINT64_MAX;
+            struct outputs before = outputs_of(&t->in), first = before, next;
             for (size_t way = 0; way < 4; way++) {
-                t.in.visible = way & 1 ? NULL : t.visible;
-                t.in.values_finite = way & 2;
-                outputs_put(&t.in, &before);
-                k->absorb(&t.in);
-                next = outputs_of(&t.in);
+                t->visible = way & 1 ? NULL : t->words;
+                t->finite = way & 2;
+                outputs_put(&t->in, &before);
+                tile_absorb(k, t);
+                next = outputs_of(&t->in);
                 if (way == 0)
                     first = next;
                 assert_memory_equal(&first, &next, sizeof next);
             }
-            tile_free(&t);
+            tile_free(t);
         }
 }
 
@@ -274,29 +346,29 @@ static void unseen_keys_and_values_do_not_matter(void **state)
     static const float garbage[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -1e30f};
     for (const struct kernels *k = tables_first(); k; k = tables_after(k))
         for (size_t trial = 0; trial < 8 * DIMS; trial++) {
-            size_t D = dims[trial % DIMS], Dv = value_stride(D);
-            struct tile t = tile_new(1 + trial % k->tile_rows, D);
-            tile_fill(&t, &r, 1);
+            size_t D = dims[trial % DIMS];
+            struct tile *t = tile_new(1 + trial % k->tile_rows, D);
+            tile_fill(t, &r, 1);
             uint64_t hidden = random_bits(&r);
-            for (size_t row = 0; row < t.in.rows; row++)
-                t.visible[row] &= ~hidden;
-            struct outputs before = outputs_of(&t.in), results[3];
+            for (size_t row = 0; row < t->in.rows; row++)
+                t->words[row] &= ~hidden;
+            struct outputs before = outputs_of(&t->in), results[3];
             for (size_t way = 0; way < 3; way++) {
                 for (size_t j = 0; j < CHUNK; j++) {
                     if (!(hidden >> j & 1))
                         continue;
-                    for (size_t i = 0; i < D; i++)
-                        t.k[i * CHUNK + j] = way == 2 ? garbage[random_below(&r, 5)] : (float)way;
-                    for (size_t i = 0; i < D; i++)
-                        t.v[j * Dv + i] = way == 2 ? garbage[random_below(&r, 5)] : (float)way;
+                    for (size_t i = j * D; i < (j + 1) * D; i++) {
+                        t->k[i] = way == 2 ? garbage[random_below(&r, 5)] : (float)way;
+                        t->v[i] = way == 2 ? garbage[random_below(&r, 5)] : (float)way;
+                    }
                 }
-                t.in.values_finite = way < 2;
-                outputs_put(&t.in, &before);
-                k->absorb(&t.in);
-                results[way] = without_zero_signs(outputs_of(&t.in));
+                t->finite = way < 2;
+                outputs_put(&t->in, &before);
+                tile_absorb(k, t);
+                results[way] = without_zero_signs(outputs_of(&t->in));
                 assert_memory_equal(&results[0], &results[way], sizeof results[0]);
             }
-            tile_free(&t);
+            tile_free(t);
         }
 }
 
@@ -308,23 +380,24 @@ static void nothing_seen_changes_nothing(void **state)
     struct random r = random_start(5);
     for (const struct kernels *k = tables_first(); k; k = tables_after(k))
         for (size_t trial = 0; trial < 4 * DIMS; trial++) {
-            struct tile t = tile_new(1 + trial % k->tile_rows, dims[trial % DIMS]);
-            tile_fill(&t, &r, 1);
+            struct tile *t = tile_new(1 + trial % k->tile_rows, dims[trial % DIMS]);
+            tile_fill(t, &r, 1);
             bool masked = trial & 1;
-            for (size_t row = 0; row < t.in.rows; row++) {
-                t.visible[row] = masked ? 0 : UINT64_MAX;
-                t.q[row * t.in.head_dim] = 1;
+            size_t D = t->in.head_dim;
+            for (size_t row = 0; row < t->in.rows; row++) {
+                t->words[row] = masked ? 0 : UINT64_MAX;
+                t->q[row * D] = 1;
             }
             for (size_t j = 0; j < CHUNK; j++)
-                t.k[j] = masked ? random_any_float(&r) : -INFINITY;
+                t->k[j * D] = masked ? random_any_float(&r) : -INFINITY;
             if (masked)
-                t.v[random_below(&r, CHUNK * value_stride(t.in.head_dim))] = NAN;
-            t.in.values_finite = !masked;
-            struct outputs before = without_zero_signs(outputs_of(&t.in));
-            k->absorb(&t.in);
-            struct outputs after = without_zero_signs(outputs_of(&t.in));
+                t->v[random_below(&r, CHUNK * D)] = NAN;
+            t->finite = !masked;
+            struct outputs before = without_zero_signs(outputs_of(&t->in));
+            tile_absorb(k, t);
+            struct outputs after = without_zero_signs(outputs_of(&t->in));
             assert_memory_equal(&before, &after, sizeof after);
-            tile_free(&t);
+            tile_free(t);
         }
 }
 
@@ -336,13 +409,22 @@ struct single {
 static struct single absorb_scores(const struct kernels *k, struct single from, const float *scores,
                                    uint64_t visible)
 {
-    static float keys[CHUNK], values[CHUNK * VALUE_ALIGN];
-    float one = 1;
+    static _Alignas(64) char memory[2 * VALUE_ALIGN * CHUNK * sizeof(float)];
+    static float keys[CHUNK], values[CHUNK];
+    const struct chunk_rows rows = {DTYPE_F32,     false, (char *)keys, (char *)values,
+                                    sizeof(float), 0,     CHUNK};
+    const uint64_t *const words = &visible;
+    const bool finite = true;
+    const float one = 1;
+    struct panel panel;
+    const struct panel *const panels = &panel;
     for (size_t j = 0; j < CHUNK; j++) {
         keys[j] = visible >> j & 1 ? scores[j] : NAN;
-        values[j * VALUE_ALIGN] = (float)(j + 1);
+        values[j] = (float)(j + 1);
     }
-    k->absorb(&(struct absorb){1, 1, &one, keys, values, &visible, true, &from.m, &from.d, from.o});
+    k->panel_load(&panel, memory, &rows, 1, PANEL_ONCE);
+    k->absorb(&(struct absorb){1, 1, 1, &one, &panels, &words, &finite, NULL, NULL, &from.m,
+                               &from.d, from.o});
     return from;
 }
 
@@ -395,6 +477,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absorb_is_within_its_bound),
         cmocka_unit_test(row_is_independent_of_its_neighbours),
+        cmocka_unit_test(chunks_at_once_are_chunks_one_by_one),
         cmocka_unit_test(ways_to_say_all_visible_agree),
         cmocka_unit_test(unseen_keys_and_values_do_not_matter),
         cmocka_unit_test(nothing_seen_changes_nothing),

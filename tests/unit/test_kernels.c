@@ -4,6 +4,7 @@
  * far is a fault. u = 2^-24 is the unit of rounding; a sum of n terms in any order is within
  * n u sum |term| of the exact one (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1:
  * gamma_n, with 1.001 for what is of second order). */
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 
@@ -77,39 +78,74 @@ static void exp_is_within_its_bound(void **state)
     assert_true(exp_scalar(-0x1.9fe36ap+6f) == 0);
 }
 
+/* How far 2^x may be off, x <= 0: the polynomial 1.6 u, its last step 1, the steps before less than
+ * 0.8, the fraction x - floor(x), rounded anyhow, 0.7: 4.1 u, and half of 2^-149 where subnormal.
+ */
+static double exp2_error(double exact)
+{
+    return 4.1 * U * exact + 0x1p-150;
+}
+
+static void exp2_is_within_its_bound(void **state)
+{
+    (void)state;
+    struct random r = random_start(11);
+    for (uint64_t bits = 0x80000000u; bits < 0xff800000u; bits += 1 + random_below(&r, 2000)) {
+        float x = float_from_bits((uint32_t)bits), y = exp2_scalar(x);
+        double exact = exp2((double)x);
+        if (!(fabs(y - exact) <= exp2_error(exact)))
+            fail_msg("exp2(%a) = %a", x, y);
+    }
+    assert_true(exp2_scalar(0.0f) == 1 && exp2_scalar(-0.0f) == 1 && exp2_scalar(-1) == 0.5f);
+    assert_true(exp2_scalar(-INFINITY) == 0 && exp2_scalar(-FLT_MAX) == 0);
+    assert_true(exp2_scalar(-149) == 0x1p-149f && isnan(exp2_scalar(NAN)));
+}
+
 /* Absorbing 16 keys that score x_j <= 0 into a state of m = 0, with one-hot values, leaves
- * exp(x_j - 0) in o: the vector exponential as it is. Positive arguments show through swiglu of
- * up = 1, which is x / (1 + exp(-x)). */
-static void vector_exp_is_scalar_exp(void **state)
+ * 2^(x_j - 0) in o: the exponential of the table as it is, to its bound. That of base e shows
+ * through swiglu of up = 1, which is x / (1 + exp(-x)), and is the scalar one bit for bit. */
+static void vector_exponentials_are_those_of_exp_h(void **state)
 {
     (void)state;
     struct random r = random_start(2);
-    static float keys[CHUNK], values[CHUNK * VALUE_ALIGN];
+    enum { D = VALUE_ALIGN };
+    static float keys[D][D], values[D][D];
+    static _Alignas(64) char memory[2 * D * CHUNK * sizeof(float)];
     uint64_t visible = 0xffff;
-    float one = 1, ones[CHUNK], got[CHUNK], expected[CHUNK];
-    for (size_t j = 0; j < VALUE_ALIGN; j++)
-        values[j * VALUE_ALIGN + j] = 1;
+    const uint64_t *const words = &visible;
+    const bool finite = true;
+    float q[D] = {1}, x[CHUNK], ones[CHUNK], got[CHUNK], expected[CHUNK];
+    for (size_t j = 0; j < D; j++)
+        values[j][j] = 1;
     for (size_t j = 0; j < CHUNK; j++)
         ones[j] = 1;
     for (const struct kernels *k = tables_first(); k; k = tables_after(k))
-        for (size_t trial = 0; trial < 20000; trial++) {
-            float m = 0, d = 0, o[VALUE_ALIGN] = {0};
+        for (size_t trial = 0; trial < 6000; trial++) {
+            float m = 0, d = 0, o[D] = {0};
+            for (size_t j = 0; j < D; j++)
+                keys[j][0] = trial & 1
+                                 ? random_between(&r, -155, 0)
+                                 : -fabsf(float_from_bits((uint32_t)random_bits(&r) % 0x7f800001));
+            struct chunk_rows rows = {
+                DTYPE_F32, false, (char *)keys, (char *)values, sizeof keys[0], 0, D};
+            struct panel panel;
+            const struct panel *const panels = &panel;
+            k->panel_load(&panel, memory, &rows, D, PANEL_ONCE);
+            k->absorb(
+                &(struct absorb){1, D, 1, q, &panels, &words, &finite, NULL, NULL, &m, &d, o});
+            for (size_t j = 0; j < D; j++) {
+                double exact = exp2((double)keys[j][0]);
+                if (!(fabs(o[j] - exact) <= exp2_error(exact)))
+                    fail_msg("%s: exp2(%a) = %a", k->name, keys[j][0], o[j]);
+            }
+            assert_true(keys[0][0] != 0 || o[0] == 1);
             for (size_t j = 0; j < CHUNK; j++)
-                keys[j] = trial & 1
-                              ? random_between(&r, -110, 0)
-                              : -fabsf(float_from_bits((uint32_t)random_bits(&r) % 0x7f800001));
-            k->absorb(&(struct absorb){1, 1, &one, keys, values, &visible, true, &m, &d, o});
-            for (size_t j = 0; j < VALUE_ALIGN; j++)
-                if (float_bits(o[j]) != float_bits(exp_scalar(keys[j])))
-                    fail_msg("%s: exp(%a) = %a, scalar %a", k->name, keys[j], o[j],
-                             exp_scalar(keys[j]));
-            for (size_t j = 0; j < CHUNK; j++)
-                keys[j] = trial & 1 ? -keys[j] - 5 : random_between(&r, -90, 90);
-            k->swiglu(got, keys, ones, CHUNK);
-            tables_first()->swiglu(expected, keys, ones, CHUNK);
+                x[j] = random_between(&r, -90, 90);
+            k->swiglu(got, x, ones, CHUNK);
+            tables_first()->swiglu(expected, x, ones, CHUNK);
             for (size_t j = 0; j < CHUNK; j++)
                 if (!isnan(expected[j]) && float_bits(got[j]) != float_bits(expected[j]))
-                    fail_msg("%s: silu(%a) = %a, ref %a", k->name, keys[j], got[j], expected[j]);
+                    fail_msg("%s: silu(%a) = %a, ref %a", k->name, x[j], got[j], expected[j]);
         }
 }
 
@@ -388,7 +424,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_chosen_by_name),
         cmocka_unit_test(exp_is_within_its_bound),
-        cmocka_unit_test(vector_exp_is_scalar_exp),
+        cmocka_unit_test(exp2_is_within_its_bound),
+        cmocka_unit_test(vector_exponentials_are_those_of_exp_h),
         cmocka_unit_test(unpack_is_exact_at_every_length),
         cmocka_unit_test(pack_rounds_as_half_does),
         cmocka_unit_test(dots_are_exact_and_alone),

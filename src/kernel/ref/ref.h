@@ -4,6 +4,8 @@
 
 #include "kernel/kernel.h"
 
+enum { TILE_ROWS_REF = 8 };
+
 void unpack_ref(enum dtype type, float *out, const void *in, size_t n);
 void pack_ref(enum dtype type, void *out, const float *in, size_t n);
 void dots_ref(float *y, size_t y_stride, const float *x, size_t rows, const float *w,
@@ -11,6 +13,14 @@ void dots_ref(float *y, size_t y_stride, const float *x, size_t rows, const floa
 void rmsnorm_ref(float *y, const float *x, const float *w, size_t n, float eps);
 void swiglu_ref(float *y, const float *gate, const float *up, size_t n);
 void add_ref(float *y, const float *x, size_t n);
+void softcap_ref(float *s, size_t n, float cap);
+void additive_ref(float *s, const float *q, const float *w, const float *k, size_t D);
+void panel_load_ref(struct panel *panel, void *memory, const struct chunk_rows *rows, size_t D,
+                    enum panel_use use);
 void absorb_ref(const struct absorb *tile);
+void merge_ref(const struct partials *into, const struct partials *from, size_t rows, size_t D);
+void transpose_ref(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
+                   size_t columns);
+void absorb_backward_ref(const struct absorb_backward *tile);
 
 #endif

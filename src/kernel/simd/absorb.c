@@ -1,4 +1,5 @@
-/* One chunk absorbed into the running states of a tile of rows. Contract and equations: kernel.h.
+/* Chunks absorbed into the running states of a tile of rows, and the merge of such states. Contract
+ * and equations: kernel.h.
  *
  * Both products, q K and p V, are the same small matrix product: ROWS x (WIDTH vectors)
  * accumulators that stay in registers, one broadcast of the left side and one row of the right side
@@ -15,10 +16,10 @@ enum {
 };
 
 struct product {
-    size_t K;       /* length of the sums */
-    const float *a; /* [R][a_stride] */
+    size_t from, to; /* the terms of the sums */
+    const float *a;  /* [R][a_stride] */
     size_t a_stride;
-    const float *b; /* [K][b_stride] */
+    const float *b; /* [to][b_stride] */
     size_t b_stride;
     float *c; /* [R][c_stride] */
     size_t c_stride;
@@ -36,7 +37,7 @@ product(const struct product *t, size_t R, size_t W, const float *scale, const u
             sum[r][w] = scale
                             ? vf_mul(vf_set(scale[r]), vf_load(t->c + r * t->c_stride + w * LANES))
                             : vf_set(0);
-    for (size_t k = 0; k < t->K; k++) {
+    for (size_t k = t->from; k < t->to; k++) {
         vf b[WIDTH];
         for (size_t w = 0; w < W; w++)
             b[w] = vf_load(t->b + k * t->b_stride + w * LANES);
@@ -88,11 +89,11 @@ static inline float softmax_row(float s[CHUNK], uint64_t visible, float *m, floa
     }
     vf sum = vf_set(0);
     for (size_t w = 0; w < VECTORS; w++) {
-        vf p = vf_exp(vf_sub(x[w], vf_set(top)));
+        vf p = vf_exp2(vf_sub(x[w], vf_set(top)));
         vf_store(s + w * LANES, p);
         sum = vf_add(sum, p);
     }
-    float scale = exp_scalar(old - top);
+    float scale = exp2_scalar(old - top);
     *d = fmaf(*d, scale, vf_sum(sum));
     *m = top;
     return scale;
@@ -103,16 +104,23 @@ static inline __attribute__((always_inline)) void absorb_rows(const struct absor
     size_t D = t->head_dim, Dv = value_stride(D);
     float s[ROWS][CHUNK], scale[ROWS];
 
-    struct product qk = {D, t->q, D, t->k, CHUNK, s[0], CHUNK};
-    product_columns(qk, R, CHUNK, NULL, NULL);
-    for (size_t r = 0; r < R; r++)
-        scale[r] = softmax_row(s[r], t->visible ? t->visible[r] : UINT64_MAX, t->m + r, t->d + r);
+    for (size_t c = 0; c < t->chunks; c++) {
+        const struct panel *panel = t->panels[c];
+        const uint64_t *visible = t->visible[c];
+        struct product qk = {0, D, t->q, D, panel->k, CHUNK, s[0], CHUNK};
+        product_columns(qk, R, CHUNK, NULL, NULL);
+        if (t->score)
+            t->score(t->context, c, s[0]);
+        for (size_t r = 0; r < R; r++)
+            scale[r] = softmax_row(s[r], visible ? visible[r] : UINT64_MAX, t->m + r, t->d + r);
 
-    struct product pv = {CHUNK, s[0], CHUNK, t->v, Dv, t->o, Dv};
-    if (t->visible && !t->values_finite)
-        product_columns(pv, R, Dv, scale, t->visible);
-    else
-        product_columns(pv, R, Dv, scale, NULL);
+        struct product pv = {panel->from, panel->to,       s[0], CHUNK,
+                             panel->v,    panel->v_stride, t->o, Dv};
+        if (visible && !t->finite[c])
+            product_columns(pv, R, Dv, scale, visible);
+        else
+            product_columns(pv, R, Dv, scale, NULL);
+    }
 }
 
 void SIMD(absorb)(const struct absorb *t)
@@ -136,5 +144,21 @@ void SIMD(absorb)(const struct absorb *t)
     case 6:
         absorb_rows(t, 6);
         break;
+    }
+}
+
+void SIMD(merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D)
+{
+    size_t Dv = value_stride(D);
+    for (size_t r = 0; r < rows; r++) {
+        float *a = into->o + r * Dv, *b = from->o + r * Dv, m1 = into->m[r], m2 = from->m[r];
+        if (m2 == -INFINITY)
+            continue;
+        float m = m1 > m2 ? m1 : m2;
+        float x1 = m1 == -INFINITY ? 0 : exp2_scalar(m1 - m), x2 = exp2_scalar(m2 - m);
+        into->m[r] = m;
+        into->d[r] = fmaf(x1, into->d[r], x2 * from->d[r]);
+        for (size_t i = 0; i < Dv; i += LANES)
+            vf_store(a + i, vf_fma(vf_set(x1), vf_load(a + i), vf_mul(vf_set(x2), vf_load(b + i))));
     }
 }

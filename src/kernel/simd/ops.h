@@ -16,7 +16,16 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
     void rmsnorm_##set(float *y, const float *x, const float *w, size_t n, float eps);             \
     void swiglu_##set(float *y, const float *gate, const float *up, size_t n);                     \
     void add_##set(float *y, const float *x, size_t n);                                            \
-    void absorb_##set(const struct absorb *tile);
+    void softcap_##set(float *s, size_t n, float cap);                                             \
+    void additive_##set(float *s, const float *q, const float *w, const float *k, size_t D);       \
+    void panel_load_##set(struct panel *panel, void *memory, const struct chunk_rows *rows,        \
+                          size_t D, enum panel_use use);                                           \
+    void absorb_##set(const struct absorb *tile);                                                  \
+    void merge_##set(const struct partials *into, const struct partials *from, size_t rows,        \
+                     size_t D);                                                                    \
+    void transpose_##set(float *out, size_t out_stride, const float *in, size_t in_stride,         \
+                         size_t rows, size_t columns);                                             \
+    void absorb_backward_##set(const struct absorb_backward *tile);
 
 SIMD_OPS(avx2)
 SIMD_OPS(avx512)

@@ -83,6 +83,11 @@ static inline vf vf_round(vf x)
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
+static inline vf vf_floor(vf x)
+{
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+
 /* y 2^n for whole n, rounded once. */
 static inline vf vf_scale(vf y, vf n)
 {
@@ -92,6 +97,11 @@ static inline vf vf_scale(vf y, vf n)
 static inline vm vm_from_bits(uint64_t bits)
 {
     return (vm)bits;
+}
+
+static inline vm vm_less(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 }
 
 static inline vf vf_select(vm mask, vf yes, vf no)
@@ -129,6 +139,32 @@ static inline vf vf_from_bf16(const uint16_t *p)
 static inline vf vf_from_i8(const int8_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+}
+
+/* Rows to columns: LANES vectors of LANES floats, in place. Four stages of 2 x 2 exchanges, of
+ * floats, pairs, quarters and halves. */
+static inline void vf_transpose(vf r[16])
+{
+    vf t[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + j + 2]);
+            r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            t[i + j] = _mm512_shuffle_f32x4(r[i + j], r[i + j + 4], 0x88);
+            t[i + j + 4] = _mm512_shuffle_f32x4(r[i + j], r[i + j + 4], 0xdd);
+        }
+    for (int j = 0; j < 8; j++) {
+        r[j] = _mm512_shuffle_f32x4(t[j], t[j + 8], 0x88);
+        r[j + 8] = _mm512_shuffle_f32x4(t[j], t[j + 8], 0xdd);
+    }
 }
 
 static inline __m256 vf_half(vf x, int high)
@@ -208,6 +244,11 @@ static inline vf vf_round(vf x)
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
+static inline vf vf_floor(vf x)
+{
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+
 /* 2^n in two normal factors: only the last product rounds. */
 static inline vf vf_scale(vf y, vf n)
 {
@@ -223,6 +264,11 @@ static inline vm vm_from_bits(uint64_t bits)
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     __m256i set = _mm256_and_si256(_mm256_set1_epi32((int)(bits & 255)), lane);
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane));
+}
+
+static inline vm vm_less(vf a, vf b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
 }
 
 static inline vf vf_select(vm mask, vf yes, vf no)
@@ -259,6 +305,26 @@ static inline vf vf_from_bf16(const uint16_t *p)
 static inline vf vf_from_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
+}
+
+static inline void vf_transpose(vf r[8])
+{
+    vf t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            __m256d a = _mm256_castps_pd(t[i + j]), b = _mm256_castps_pd(t[i + j + 2]);
+            r[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+            r[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+        }
+    for (int j = 0; j < 4; j++) {
+        vf low = r[j], high = r[j + 4];
+        r[j] = _mm256_permute2f128_ps(low, high, 0x20);
+        r[j + 4] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
 }
 
 static inline __m256 vf_fold_add(vf x)
@@ -306,6 +372,31 @@ static inline vf vf_exp(vf x)
     p = vf_fma(r, p, vf_set(EXP_P0));
     vf y = vf_add(vf_fma(vf_mul(r, r), p, r), vf_set(1));
     return vf_scale(y, n);
+}
+
+/* 2^x of every lane, x <= 0: kernel/exp.h. */
+static inline vf vf_exp2(vf x)
+{
+    x = vf_max(vf_set(EXP2_MIN), x);
+    vf n = vf_floor(x), r = vf_sub(x, n);
+    vf p = vf_fma(r, vf_set(EXP2_P5), vf_set(EXP2_P4));
+    p = vf_fma(r, p, vf_set(EXP2_P3));
+    p = vf_fma(r, p, vf_set(EXP2_P2));
+    p = vf_fma(r, p, vf_set(EXP2_P1));
+    p = vf_fma(r, p, vf_set(1));
+    return vf_scale(p, n);
+}
+
+/* tanh of every lane: kernel/exp.h. */
+static inline vf vf_tanh(vf x)
+{
+    vf x2 = vf_mul(x, x);
+    vf p = vf_fma(x2, vf_set(TANH_P7), vf_set(TANH_P5));
+    p = vf_fma(x2, p, vf_set(TANH_P3));
+    vf small = vf_mul(x, vf_fma(x2, p, vf_set(1)));
+    vf e = vf_exp(vf_mul(vf_set(2), x));
+    vf large = vf_sub(vf_set(1), vf_div(vf_set(2), vf_add(e, vf_set(1))));
+    return vf_select(vm_less(x2, vf_set(TANH_SMALL * TANH_SMALL)), small, large);
 }
 
 #endif

@@ -1,0 +1,183 @@
+/* Keys and values for the benches: filled through trib_chunk_store, so that every type is rounded
+ * as the library rounds it. The contents matter little to the time they take; all differ. */
+#include "bench_kv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+const char *const bench_kv_names[BENCH_KV_TYPES] = {"f32", "f16", "bf16", "q8_0"};
+const trib_kv_type bench_kv_types[BENCH_KV_TYPES] = {TRIB_KV_F32, TRIB_KV_F16, TRIB_KV_BF16,
+                                                     TRIB_KV_Q8_0};
+
+/* splitmix64 (Steele et al. 2014) of a counter. */
+float bench_random(uint64_t seed, uint64_t i)
+{
+    uint64_t z = (seed << 48) + (i + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return ((float)(z >> 40) * 0x1p-23f - 1) * 1.7320508f;
+}
+
+static size_t element_bytes(trib_kv_type type)
+{
+    return type == TRIB_KV_F32 ? 4 : type == TRIB_KV_Q8_0 ? 1 : 2;
+}
+
+double bench_kv_row_bytes(trib_kv_type type, size_t D)
+{
+    double scales = type == TRIB_KV_Q8_0 ? 2.0 * (double)(D / 32) : 0;
+    return (double)element_bytes(type) * (double)D + scales;
+}
+
+/* Bytes of one head's keys, or values, of 64 positions, as they lie. */
+static size_t part_bytes(const struct bench_kv *kv)
+{
+    if (kv->layout == TRIB_KV_CHUNKS)
+        return trib_chunk_bytes(kv->type, kv->D);
+    return TRIB_CHUNK * (size_t)bench_kv_row_bytes(kv->type, kv->D);
+}
+
+static size_t chunks_of(size_t keys)
+{
+    return (keys + TRIB_CHUNK - 1) / TRIB_CHUNK;
+}
+
+double bench_kv_bytes(const struct bench_kv *kv, size_t keys, size_t bytes)
+{
+    double chunk = 2 * (double)kv->G * (double)part_bytes(kv);
+    double all = chunk * (double)chunks_of(keys);
+    return all > (double)bytes ? all : (double)bytes + chunk;
+}
+
+/* ---- Where things lie ---- */
+
+/* CHUNKS: all heads' keys of a chunk, then their values, as in a page of a KV cache.
+ * ROWS: all keys [S][G][D], then all values. */
+static char *place(const struct bench_kv *kv, size_t chunk, size_t g, bool values)
+{
+    size_t part = part_bytes(kv);
+    if (kv->layout == TRIB_KV_CHUNKS)
+        return kv->memory + ((2 * chunk + values) * kv->G + g) * part;
+    return kv->memory + (chunk + values * kv->chunks) * kv->G * part + g * (part / TRIB_CHUNK);
+}
+
+size_t bench_kv_sets(const struct bench_kv *kv, size_t keys)
+{
+    return kv->chunks / chunks_of(keys);
+}
+
+trib_segment bench_kv_segment(const struct bench_kv *kv, size_t keys, size_t set)
+{
+    size_t part = part_bytes(kv), chunk = set * chunks_of(keys);
+    bool chunks = kv->layout == TRIB_KV_CHUNKS;
+    return (trib_segment){.type = kv->type,
+                          .layout = kv->layout,
+                          .length = keys,
+                          .k = place(kv, chunk, 0, false),
+                          .v = place(kv, chunk, 0, true),
+                          .key_stride = chunks ? 2 * kv->G * part : kv->G * part / TRIB_CHUNK,
+                          .head_stride = chunks ? part : part / TRIB_CHUNK};
+}
+
+/* ---- Filling ---- */
+
+/* One head of one chunk, packed. */
+static void fill_packed(const struct bench_kv *kv, size_t chunk, size_t g, void *k, void *v)
+{
+    float key[1024], value[1024];
+    for (size_t slot = 0; slot < TRIB_CHUNK; slot++) {
+        uint64_t at = ((chunk * TRIB_CHUNK + slot) * kv->G + g) * kv->D;
+        for (size_t i = 0; i < kv->D; i++) {
+            key[i] = bench_random(1, at + i);
+            value[i] = bench_random(2, at + i);
+        }
+        trib_chunk_store(kv->type, kv->D, k, v, slot, key, value);
+    }
+}
+
+/* From the packed form to rows: the layouts stand in tributary/attention.h. */
+static void unpack_rows(const struct bench_kv *kv, size_t chunk, size_t g, const char *k,
+                        const char *v)
+{
+    size_t stride = kv->G * (part_bytes(kv) / TRIB_CHUNK), width = element_bytes(kv->type);
+    size_t padded = (kv->D + 15) / 16 * 16, blocks = kv->D / 32;
+    for (size_t slot = 0; slot < TRIB_CHUNK; slot++) {
+        char *key = place(kv, chunk, g, false) + slot * stride;
+        char *value = place(kv, chunk, g, true) + slot * stride;
+        for (size_t i = 0; i < kv->D; i++) {
+            size_t at = kv->type == TRIB_KV_Q8_0 ? i / 32 * 34 + 2 + i % 32 : i * width;
+            memcpy(key + at, k + (i * TRIB_CHUNK + slot) * width, width);
+            memcpy(value + at, v + (slot * padded + i) * width, width);
+        }
+        for (size_t b = 0; b < blocks && kv->type == TRIB_KV_Q8_0; b++) {
+            const char *scales = k + padded * TRIB_CHUNK;
+            memcpy(key + 34 * b, scales + 2 * (b * TRIB_CHUNK + slot), 2);
+            scales = v + padded * TRIB_CHUNK;
+            memcpy(value + 34 * b, scales + 2 * (slot * blocks + b), 2);
+        }
+    }
+}
+
+static bool fill(const struct bench_kv *kv, int threads)
+{
+    size_t packed = trib_chunk_bytes(kv->type, kv->D);
+    bool failed = false;
+#pragma omp parallel num_threads(threads) reduction(|| : failed)
+    {
+        char *k = calloc(2, packed), *v = k + packed;
+        failed = !k;
+#pragma omp for schedule(static)
+        for (size_t chunk = 0; chunk < kv->chunks; chunk++)
+            for (size_t g = 0; g < kv->G && k; g++) {
+                if (kv->layout == TRIB_KV_CHUNKS) {
+                    fill_packed(kv, chunk, g, place(kv, chunk, g, false),
+                                place(kv, chunk, g, true));
+                } else {
+                    fill_packed(kv, chunk, g, k, v);
+                    unpack_rows(kv, chunk, g, k, v);
+                }
+            }
+        free(k);
+    }
+    return !failed;
+}
+
+bool bench_kv_open(struct bench_kv *kv, size_t keys, size_t bytes, int threads)
+{
+    size_t chunk = 2 * kv->G * part_bytes(kv), least = chunks_of(keys);
+    size_t enough = (bytes + chunk - 1) / chunk;
+    kv->chunks = least > enough ? least : enough;
+    kv->bytes = kv->chunks * chunk;
+    kv->memory = bench_memory(kv->bytes, threads);
+    return kv->memory && fill(kv, threads);
+}
+
+void bench_kv_close(struct bench_kv *kv)
+{
+    bench_memory_free(kv->memory, kv->bytes);
+    kv->memory = NULL;
+}
+
+void bench_kv_dense(const struct bench_kv *kv, size_t keys, size_t set, char *k, char *v,
+                    int threads)
+{
+    size_t width = element_bytes(kv->type), row = kv->D * width, padded = (kv->D + 15) / 16 * 16;
+#pragma omp parallel for schedule(static) collapse(2) num_threads(threads)
+    for (size_t g = 0; g < kv->G; g++)
+        for (size_t i = 0; i < keys; i++) {
+            size_t chunk = set * chunks_of(keys) + i / TRIB_CHUNK, slot = i % TRIB_CHUNK;
+            const char *from_k = place(kv, chunk, g, false), *from_v = place(kv, chunk, g, true);
+            char *to_k = k + (g * keys + i) * row, *to_v = v + (g * keys + i) * row;
+            if (kv->layout == TRIB_KV_ROWS) {
+                memcpy(to_k, from_k + slot * kv->G * row, row);
+                memcpy(to_v, from_v + slot * kv->G * row, row);
+                continue;
+            }
+            for (size_t d = 0; d < kv->D; d++)
+                memcpy(to_k + d * width, from_k + (d * TRIB_CHUNK + slot) * width, width);
+            memcpy(to_v, from_v + slot * padded * width, row);
+        }
+}

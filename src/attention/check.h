@@ -1,0 +1,23 @@
+/* The arguments of attention, forward and backward, held against their contract in
+ * tributary/attention.h. Nothing is written, whatever is found but the error. */
+#ifndef ATTENTION_CHECK_H
+#define ATTENTION_CHECK_H
+
+#include "tributary/attention.h"
+
+enum { CHECK_MOST_DIM = 1024 };
+
+/* Whether a workspace can be asked for. */
+bool check_sizes(const trib_kernels *kernels, const trib_attention *attention, size_t tokens,
+                 size_t keys);
+
+/* `who` begins the message where no argument does. */
+trib_status check_arguments(const char *who, const trib_kernels *kernels,
+                            const trib_attention *attention, const trib_queries *queries,
+                            const trib_segment *segment, const trib_states *states,
+                            trib_error *error);
+
+trib_status check_workspace(const char *who, const void *workspace, size_t bytes, size_t needed,
+                            trib_error *error);
+
+#endif

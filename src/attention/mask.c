@@ -1,0 +1,92 @@
+/* Masks as words of visible keys. Positions are compared as signed numbers: a window may begin
+ * before position 0. */
+#include "attention/mask.h"
+
+/* Bits of the keys at positions below `end` in the chunk at `start`. */
+static uint64_t below(int64_t end, size_t start)
+{
+    int64_t n = end - (int64_t)start;
+    return n <= 0 ? 0 : n >= TRIB_CHUNK ? UINT64_MAX : ((uint64_t)1 << n) - 1;
+}
+
+static uint64_t existing(const struct mask_view *v, size_t start)
+{
+    return below((int64_t)(v->key_first + v->length), start) & ~below((int64_t)v->key_first, start);
+}
+
+/* Of the keys in `bits`, those of token t's document. */
+static uint64_t same_document(const struct mask_view *v, size_t t, size_t start, uint64_t bits)
+{
+    uint64_t same = 0;
+    for (size_t j = 0; j < TRIB_CHUNK; j++)
+        if (bits >> j & 1)
+            same |= (uint64_t)(v->mask->key_document[start + j - v->key_first] ==
+                               v->mask->query_document[t])
+                    << j;
+    return same;
+}
+
+/* Everything before the draft; of the draft, token t and its ancestors. */
+static uint64_t ancestors(const struct mask_view *v, size_t t, size_t start)
+{
+    uint64_t bits = below((int64_t)v->query_first, start);
+    for (int64_t a = (int64_t)t; a >= 0; a = v->mask->parent[a]) {
+        int64_t j = (int64_t)v->query_first + a - (int64_t)start;
+        if (j >= 0 && j < TRIB_CHUNK)
+            bits |= (uint64_t)1 << j;
+    }
+    return bits;
+}
+
+/* 64 bits of token t's row from key index start - key_first on, which may lie before the row. */
+static uint64_t row_bits(const struct mask_view *v, size_t t, size_t start)
+{
+    const uint64_t *row = v->mask->bits + t * v->mask->bits_stride;
+    size_t words = (v->length + 63) / 64;
+    if (start < v->key_first) {
+        size_t shift = v->key_first - start; /* below 64: the chunk has a key */
+        return words ? row[0] << shift : 0;
+    }
+    size_t i = start - v->key_first, word = i / 64, shift = i % 64;
+    uint64_t bits = word < words ? row[word] >> shift : 0;
+    if (shift && word + 1 < words)
+        bits |= row[word + 1] << (64 - shift);
+    return bits;
+}
+
+uint64_t mask_chunk(const struct mask_view *v, size_t t, size_t start)
+{
+    const trib_mask *m = v->mask;
+    int64_t p = (int64_t)(v->query_first + t);
+    uint64_t bits = existing(v, start);
+    if (m->causal)
+        bits &= below(p + 1, start) | below((int64_t)m->prefix, start);
+    if (m->window)
+        bits &= ~below(p - (int64_t)m->window + 1, start);
+    if (m->parent)
+        bits &= ancestors(v, t, start);
+    if (m->bits && bits)
+        bits &= row_bits(v, t, start);
+    if (m->query_document)
+        bits &= same_document(v, t, start, bits);
+    return bits;
+}
+
+enum mask_cover mask_cover(const struct mask_view *v, size_t t0, size_t t1, size_t start,
+                           size_t end)
+{
+    const trib_mask *m = v->mask;
+    size_t low = v->query_first + t0, high = v->query_first + t1;
+    if (start >= v->key_first + v->length || end <= v->key_first)
+        return MASK_NOTHING;
+    if (m->causal && start > high && start >= m->prefix)
+        return MASK_NOTHING;
+    if (m->window && end - 1 + m->window <= low)
+        return MASK_NOTHING;
+    bool whole = start >= v->key_first && end <= v->key_first + v->length;
+    bool past = !m->causal || end - 1 <= low || end <= m->prefix;
+    bool near = !m->window || start + m->window > high;
+    bool trunk = !m->parent || end <= v->query_first;
+    bool uniform = !m->bits && !m->query_document;
+    return whole && past && near && trunk && uniform ? MASK_EVERYTHING : MASK_SOME;
+}

@@ -1,0 +1,25 @@
+/* From a segment as the caller has it, dense, strided or paged, to the panels that kernels read. */
+#ifndef ATTENTION_PANEL_SOURCE_H
+#define ATTENTION_PANEL_SOURCE_H
+
+#include "kernel/kernel.h"
+#include "tributary/attention.h"
+
+/* Loads the chunk that begins at position `start`, which holds at least one key, for KV head g.
+ * `memory` has panel_bytes(D) bytes and must live as long as the panel; `gather` has as many and is
+ * used only in the call. */
+void panel_source_load(const struct kernels *kernels, const trib_segment *segment, size_t D,
+                       size_t g, size_t start, enum panel_use use, void *memory, char *gather,
+                       struct panel *panel);
+
+/* Asks memory for the rows of that chunk and head, which are loaded soon. */
+void panel_source_prefetch(const trib_segment *segment, size_t D, size_t g, size_t start);
+
+/* The same for the keys at positions [from, to) of a segment of any layout. */
+void panel_source_prefetch_keys(const trib_segment *segment, size_t D, size_t g, size_t from,
+                                size_t to);
+
+/* Whether all values of that chunk and head are finite. */
+bool panel_source_finite(const trib_segment *segment, size_t D, size_t g, size_t start);
+
+#endif

@@ -1,0 +1,36 @@
+/* Packed chunks: how the KV cache keeps the keys and values of 64 positions of one head.
+ *
+ *     keys    [Dv][CHUNK]: across, so that the scores of 64 keys need no sum across lanes
+ *     values  [CHUNK][Dv]: in rows
+ *
+ * with Dv = value_stride(D), padding zero. Of Q8_0 the elements are the signed bytes, and behind
+ * them stand the f16 scales, [D / 32][CHUNK] for keys and [CHUNK][D / 32] for values. One layout
+ * for every kernel table, so that it can go to disk.
+ */
+#ifndef KERNEL_CHUNK_H
+#define KERNEL_CHUNK_H
+
+#include "kernel/kernel.h"
+
+/* Bytes of the keys, or of the values; a multiple of 64. */
+size_t chunk_bytes(enum dtype type, size_t D);
+
+/* Where the scales of a Q8_0 chunk begin. */
+static inline size_t chunk_scales(size_t D)
+{
+    return value_stride(D) * CHUNK;
+}
+
+/* Writes one key and value [D], rounded to the type, as number `slot` of the chunk. */
+void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t slot,
+                 const float *k, const float *v);
+
+/* One side of a chunk to float32, exactly: keys [Dv][CHUNK], values [CHUNK][Dv]. `unpack` is a
+ * table's. */
+typedef void unpack_function(enum dtype type, float *out, const void *in, size_t n);
+void chunk_unpack_keys(unpack_function *unpack, enum dtype type, size_t D, float *out,
+                       const void *k_chunk);
+void chunk_unpack_values(unpack_function *unpack, enum dtype type, size_t D, float *out,
+                         const void *v_chunk);
+
+#endif
