@@ -4,8 +4,8 @@
  *
  * m, a and d of all rows are one vector, row r in lane r, so that one exponential gives every row's
  * factor a. The trees that bring 16 lanes of each row there take the same pairs for every row:
- * where a row stands changes none of its bits. Where a row has seen nothing m' is -inf, and 0 stands
- * in for it in s - m', which would be NaN.
+ * where a row stands changes none of its bits. Where a row has seen nothing m' is -inf, and 0
+ * stands in for it in s - m', which would be NaN.
  *
  * A NaN among the scores makes d NaN, and a row whose d is NaN is made NaN altogether in the end.
  */
@@ -172,9 +172,9 @@ INLINE void softmax_end(size_t R, struct span *w, size_t c)
     _mm512_store_ps(w->d, _mm512_fmadd_ps(d, factor, fold_rows(true, R, w, c)));
 }
 
-/* Part `part` of R + 2, to stand between the steps of a product that does not wait for it. The empty
- * assembly hides that w and c are the same each time: else gcc computes all addresses before the
- * steps, and as there are no registers for them stores them, which costs 1 to 2%. */
+/* Part `part` of R + 2, to stand between the steps of a product that does not wait for it. The
+ * empty assembly hides that w and c are the same each time: else gcc computes all addresses before
+ * the steps, and as there are no registers for them stores them, which costs 1 to 2%. */
 INLINE void softmax_part(enum dtype form, size_t R, struct span *w, size_t c, size_t part)
 {
     __asm__("" : "+r"(w), "+r"(c));
