@@ -52,6 +52,7 @@ struct plan {
 struct loaded {
     size_t start; /* position */
     struct panel panel;
+    struct ahead ahead; /* the chunk one span later */
     enum { UNKNOWN, FINITE, NOT_FINITE } values; /* looked at only where it matters */
 };
 
@@ -69,6 +70,8 @@ struct tile {
     size_t g, row, rows;
     const struct panel *panels[SPAN_CHUNKS];
     const uint64_t *visible[SPAN_CHUNKS];
+    struct ahead ahead[SPAN_CHUNKS];
+    size_t part, parts; /* of asking for them */
     bool finite[SPAN_CHUNKS];
     uint64_t words[SPAN_CHUNKS][TILE_ROWS_MOST];
     size_t starts[SPAN_CHUNKS]; /* positions */
@@ -85,7 +88,7 @@ static void plan_cut(struct plan *p, int threads)
     p->cut = WIDE;
     if (p->spans < 2)
         return;
-    if (p->rows <= NARROW_TILES * p->kernels->tile_rows && p->spans >= enough) {
+    if (p->rows <= NARROW_TILES * p->kernels->tile_rows && p->spans >= enough && p->segment->layout == TRIB_KV_ROWS) {
         p->cut = NARROW;
         p->items = p->spans;
     } else if (p->items < enough) {
@@ -184,6 +187,7 @@ static void tile_begin(struct tile *t, size_t g, size_t row, size_t rows)
     t->row = row;
     t->rows = rows;
     t->chunks = 0;
+    t->part = t->parts = 0;
 }
 
 /* Adds a chunk to what the tile absorbs, unless none of its rows sees any of it. */
@@ -213,6 +217,7 @@ static void tile_add(const struct plan *p, struct tile *t, struct loaded *chunk)
         t->finite[c] = chunk->values == FINITE;
     }
     t->panels[c] = &chunk->panel;
+    t->ahead[c] = chunk->ahead;
     t->starts[c] = start;
     t->chunks++;
 }
@@ -231,6 +236,9 @@ static void tile_absorb(const struct plan *p, const struct tile *t, const float 
                             .finite = t->finite,
                             .score = p->scored ? score_transform : NULL,
                             .context = &score,
+                            .ahead = t->parts ? t->ahead : NULL,
+                            .part = t->part,
+                            .parts = t->parts,
                             .m = state.m,
                             .d = state.d,
                             .o = state.o};
@@ -290,14 +298,18 @@ static void fold_span(const struct plan *p, struct worker *w, size_t g, size_t r
         if (mask_cover(&p->mask, t0, t1, start, start + CHUNK) == MASK_NOTHING)
             continue;
         load_chunk(p, w, g, start, rows, w->panels + chunks * panel_bytes(p->D), &loaded[chunks]);
+        loaded[chunks].ahead = panel_source_ahead(p->segment, g, start + SPAN);
         chunks++;
     }
-    for (size_t r = 0, step; r < rows; r += step) {
-        step = rows - r < p->kernels->tile_rows ? rows - r : p->kernels->tile_rows;
+    size_t tiles = size_ceil_div(rows, p->kernels->tile_rows);
+    for (size_t r = 0, step, i = 0; r < rows; r += step, i++) {
+        step = size_ceil_div(rows - r, tiles - i);
         struct tile tile;
         tile_begin(&tile, g, row + r, step);
+        tile.part = i;
+        tile.parts = more && p->segment->layout == TRIB_KV_CHUNKS ? tiles : 0;
         fold_tile(p, w, &tile, w->q + r * p->D, loaded, chunks, partials_at(total, r, p->D));
-        size_t ask = more ? (r + step) * SPAN / rows : 0;
+        size_t ask = more && p->segment->layout == TRIB_KV_ROWS ? (r + step) * SPAN / rows : 0;
         panel_source_prefetch_keys(p->segment, p->D, g, next + asked, next + ask);
         asked = ask;
     }
@@ -404,7 +416,7 @@ static void merge_spans(const struct plan *p, char *memory)
 
 static void run_split(const struct plan *p, char *memory)
 {
-#pragma omp parallel for schedule(dynamic) num_threads(p->attention->threads)
+#pragma omp parallel for schedule(dynamic, 4) num_threads(p->attention->threads)
     for (size_t item = 0; item < p->items; item++) {
         struct worker w = worker_in(memory, p);
         size_t g = item / p->spans % p->G, block = item / p->spans / p->G, span = item % p->spans;

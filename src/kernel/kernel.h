@@ -49,6 +49,11 @@ struct panel {
     enum dtype form; /* of the elements */
 };
 
+/* The stored keys and values of a chunk that is read soon; NULL: of none. */
+struct ahead {
+    const char *k, *v;
+};
+
 /* What a panel is loaded for. */
 enum panel_use {
     PANEL_ONCE,  /* a tile or two: values may stay where they are stored */
@@ -82,6 +87,12 @@ struct absorb {
     /* NULL, or what turns the products of chunk c into scores: s [rows][CHUNK] in and out. */
     void (*score)(const void *context, size_t c, float *s);
     const void *context;
+
+    /* NULL, or memory to ask for meanwhile because it is read next: as many bytes as the keys and
+     * values of each chunk have. Tiles over the same chunks share the asking: this one is number
+     * `part` of `parts`. Changes no result; a table need not heed it. */
+    const struct ahead *ahead; /* [chunks] */
+    size_t part, parts;
 
     float *m; /* [rows] largest score so far, in units of log 2; -inf: empty */
     float *d; /* [rows] sum of 2^(s - m) */
