@@ -52,7 +52,7 @@ struct plan {
 struct loaded {
     size_t start; /* position */
     struct panel panel;
-    struct ahead ahead; /* the chunk one span later */
+    struct stored stored;
     enum { UNKNOWN, FINITE, NOT_FINITE } values; /* looked at only where it matters */
 };
 
@@ -70,8 +70,8 @@ struct tile {
     size_t g, row, rows;
     const struct panel *panels[SPAN_CHUNKS];
     const uint64_t *visible[SPAN_CHUNKS];
-    struct ahead ahead[SPAN_CHUNKS];
-    size_t part, parts; /* of asking for them */
+    struct stored ahead[SPAN_CHUNKS];
+    size_t part, parts; /* of asking for them; 0: nothing is asked for */
     bool finite[SPAN_CHUNKS];
     uint64_t words[SPAN_CHUNKS][TILE_ROWS_MOST];
     size_t starts[SPAN_CHUNKS]; /* positions */
@@ -217,9 +217,26 @@ static void tile_add(const struct plan *p, struct tile *t, struct loaded *chunk)
         t->finite[c] = chunk->values == FINITE;
     }
     t->panels[c] = &chunk->panel;
-    t->ahead[c] = chunk->ahead;
+    t->ahead[c] = chunk->stored;
     t->starts[c] = start;
     t->chunks++;
+}
+
+/* What comes next from memory. One tile alone asks for each panel while it reads the one before it,
+ * in the order in which absorb reads them: all keys, all values, the keys of the next span. Of many
+ * tiles, which read the span from the cache, each asks for its part of the next span. */
+static void tile_look_ahead(const struct plan *p, struct tile *t)
+{
+    size_t last = t->chunks - 1;
+    struct stored first = t->ahead[0];
+    for (size_t c = 0; c <= last; c++)
+        if (t->parts > 1)
+            t->ahead[c] = panel_source_stored(p->segment, t->g, t->starts[c] + SPAN);
+        else if (c < last)
+            t->ahead[c] = t->ahead[c + 1];
+    if (t->parts == 1)
+        t->ahead[last] =
+            (struct stored){first.v, panel_source_stored(p->segment, t->g, t->starts[0] + SPAN).k};
 }
 
 static void tile_absorb(const struct plan *p, const struct tile *t, const float *q,
@@ -274,6 +291,8 @@ static void fold_tile(const struct plan *p, struct worker *w, struct tile *tile,
         tile_add(p, tile, &loaded[c]);
     if (tile->chunks == 0)
         return;
+    if (tile->parts)
+        tile_look_ahead(p, tile);
     for (size_t r = 0; r < tile->rows; r++)
         begun = begun || total.m[r] != -INFINITY;
     if (!begun) {
@@ -298,7 +317,7 @@ static void fold_span(const struct plan *p, struct worker *w, size_t g, size_t r
         if (mask_cover(&p->mask, t0, t1, start, start + CHUNK) == MASK_NOTHING)
             continue;
         load_chunk(p, w, g, start, rows, w->panels + chunks * panel_bytes(p->D), &loaded[chunks]);
-        loaded[chunks].ahead = panel_source_ahead(p->segment, g, start + SPAN);
+        loaded[chunks].stored = panel_source_stored(p->segment, g, start);
         chunks++;
     }
     size_t tiles = size_ceil_div(rows, p->kernels->tile_rows);
@@ -306,8 +325,10 @@ static void fold_span(const struct plan *p, struct worker *w, size_t g, size_t r
         step = size_ceil_div(rows - r, tiles - i);
         struct tile tile;
         tile_begin(&tile, g, row + r, step);
-        tile.part = i;
-        tile.parts = more && p->segment->layout == TRIB_KV_CHUNKS ? tiles : 0;
+        if (p->segment->layout == TRIB_KV_CHUNKS) {
+            tile.part = i;
+            tile.parts = tiles;
+        }
         fold_tile(p, w, &tile, w->q + r * p->D, loaded, chunks, partials_at(total, r, p->D));
         size_t ask = more && p->segment->layout == TRIB_KV_ROWS ? (r + step) * SPAN / rows : 0;
         panel_source_prefetch_keys(p->segment, p->D, g, next + asked, next + ask);

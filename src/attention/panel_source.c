@@ -68,11 +68,11 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *s, siz
     kernels->panel_load(panel, memory, &rows, D, use == PANEL_ONCE ? PANEL_MANY : use);
 }
 
-struct ahead panel_source_ahead(const trib_segment *s, size_t g, size_t start)
+struct stored panel_source_stored(const trib_segment *s, size_t g, size_t start)
 {
     if (s->layout != TRIB_KV_CHUNKS || start < s->first || start >= s->first + s->length)
-        return (struct ahead){NULL, NULL};
-    return (struct ahead){chunk_at(s, s->k, s->k_pages, start, g),
+        return (struct stored){NULL, NULL};
+    return (struct stored){chunk_at(s, s->k, s->k_pages, start, g),
                           chunk_at(s, s->v, s->v_pages, start, g)};
 }
 

@@ -52,34 +52,33 @@ INLINE size_t form_size(enum dtype form)
 
 /* ---- Memory asked for ahead ---- */
 
-/* A stretch to ask for, a piece of `bytes` with each of the first `steps` steps of a product. */
+/* Rows to ask for, some with each of the first `steps` steps of a product. */
 struct asking {
     const char *at;
-    size_t bytes, steps;
+    size_t stride; /* bytes from row to row */
+    size_t steps;
 };
 
-/* This tile's part of the `steps` pieces that begin at `from`. */
-static inline struct asking ask(const struct absorb *t, const char *from, size_t bytes,
-                                size_t steps)
+/* This tile's part of the rows, `rows` a step, that begin at `from`; NULL: nothing. */
+static inline struct asking ask(const struct absorb *t, const char *from, size_t stride,
+                                size_t rows, size_t steps)
 {
+    if (!from)
+        return (struct asking){0};
     size_t share = (steps + t->parts - 1) / t->parts, done = t->part * share;
     size_t left = done < steps ? steps - done : 0;
-    return (struct asking){from + done * bytes, bytes, share < left ? share : left};
+    return (struct asking){from + done * rows * stride, stride, share < left ? share : left};
 }
 
-static inline struct asking ask_nothing(void)
-{
-    return (struct asking){0};
-}
-
-/* With step i. Into the second-level cache: it is read a span later. */
-INLINE void ask_step(struct asking *a, size_t i)
+/* With step i: `rows` rows of `bytes` bytes. Into the second-level cache, where they wait longer
+ * than the first would keep them. */
+INLINE void ask_step(struct asking *a, size_t i, size_t rows, size_t bytes)
 {
     if (i >= a->steps)
         return;
-    for (size_t line = 0; line < a->bytes; line += 64)
-        _mm_prefetch(a->at + line, _MM_HINT_T1);
-    a->at += a->bytes;
+    for (size_t row = 0; row < rows; row++, a->at += a->stride)
+        for (size_t line = 0; line < bytes; line += 64)
+            _mm_prefetch(a->at + line, _MM_HINT_T1);
 }
 
 /* ---- Scores ---- */
@@ -92,14 +91,14 @@ INLINE void scores(enum dtype form, size_t R, size_t W, const struct absorb *t, 
     size_t numbers = form_numbers(form), row = CHUNK * form_size(form);
     size_t steps = (t->head_dim + numbers - 1) / numbers, i = 0;
     const char *q = left.q, *k = t->panels[c]->k;
-    struct asking asking = ask_nothing();
+    struct asking asking = {0};
     struct sums s;
-    if (t->ahead && t->ahead[c].k)
-        asking = ask(t, t->ahead[c].k, row * numbers, steps);
+    if (t->ahead)
+        asking = ask(t, t->ahead[c].k, row, numbers, steps);
     tile_zero(R, W, &s);
     for (size_t part = 0; part < R + 2; part++) {
         for (size_t end = steps * (part + 1) / (R + 2); i < end; i++) {
-            ask_step(&asking, i);
+            ask_step(&asking, i, numbers, row);
             tile_step(form, R, W, &s, q, left.stride, k, k + row);
             q += 4;
             k += row * numbers;
@@ -145,7 +144,7 @@ INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, con
     for (size_t j = from; j < to; j += numbers, b += numbers * row, left += 4) {
         bool first = form != DTYPE_BF16 || j >= v->from; /* a pair may reach past */
         bool second = j + 1 < v->to;                     /* the keys that exist */
-        ask_step(asking, j / numbers);
+        ask_step(asking, j / numbers, numbers, W * LANES * form_size(form));
         tile_step(form, R, W, o, left, CHUNK * sizeof *p, first ? b : zero,
                   second ? b + row : zero);
     }
@@ -156,16 +155,15 @@ INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, con
 INLINE void values(enum dtype form, size_t R, size_t W, const struct absorb *t, size_t column,
                    struct span *w, size_t c, size_t end, size_t late)
 {
-    size_t Dv = value_stride(t->head_dim), numbers = form_numbers(form);
+    size_t Dv = value_stride(t->head_dim), numbers = form_numbers(form), size = form_size(form);
     struct sums o;
     tile_load(form, R, W, &o, t->o + column, Dv);
     for (; c < end; c++, late = 0) {
         struct reach reach = reach_of(t->visible[c], R);
         size_t from = reach.from / numbers * numbers;
-        struct asking asking = ask_nothing();
+        struct asking asking = {0};
         if (t->ahead && t->ahead[c].v)
-            asking = ask(t, t->ahead[c].v + column * CHUNK * form_size(form),
-                         W * LANES * form_size(form) * numbers, CHUNK / numbers);
+            asking = ask(t, t->ahead[c].v + column * size, Dv * size, numbers, CHUNK / numbers);
         tile_scale(R, W, &o, w->factor[c]);
         for (size_t part = 0; late && part < R + 2; part++) {
             size_t to = part == R + 1 ? reach.to : from + CHUNK / (R + 2) / 2 * 2;
