@@ -107,16 +107,18 @@ static void unpack_rows(const struct bench_kv *kv, size_t chunk, size_t g, const
     for (size_t slot = 0; slot < TRIB_CHUNK; slot++) {
         char *key = place(kv, chunk, g, false) + slot * stride;
         char *value = place(kv, chunk, g, true) + slot * stride;
-        for (size_t i = 0; i < kv->D; i++) {
-            size_t at = kv->type == TRIB_KV_Q8_0 ? i / 32 * 34 + 2 + i % 32 : i * width;
-            memcpy(key + at, k + (i * TRIB_CHUNK + slot) * width, width);
-            memcpy(value + at, v + (slot * padded + i) * width, width);
+        for (size_t i = 0; i < kv->D && kv->type != TRIB_KV_Q8_0; i++) {
+            memcpy(key + i * width, k + (i * TRIB_CHUNK + slot) * width, width);
+            memcpy(value + i * width, v + (slot * padded + i) * width, width);
+        }
+        for (size_t i = 0; i < kv->D && kv->type == TRIB_KV_Q8_0; i++) {
+            key[i / 32 * 34 + 2 + i % 32] = k[(i / 4 * TRIB_CHUNK + slot) * 4 + i % 4];
+            value[i / 32 * 34 + 2 + i % 32] = v[(slot / 4 * kv->D + i) * 4 + slot % 4];
         }
         for (size_t b = 0; b < blocks && kv->type == TRIB_KV_Q8_0; b++) {
-            const char *scales = k + padded * TRIB_CHUNK;
-            memcpy(key + 34 * b, scales + 2 * (b * TRIB_CHUNK + slot), 2);
-            scales = v + padded * TRIB_CHUNK;
-            memcpy(value + 34 * b, scales + 2 * (slot * blocks + b), 2);
+            size_t scale = padded * TRIB_CHUNK + 2 * (b * TRIB_CHUNK + slot);
+            memcpy(key + 34 * b, k + scale, 2);
+            memcpy(value + 34 * b, v + scale, 2);
         }
     }
 }

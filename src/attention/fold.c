@@ -20,6 +20,7 @@
 #include "attention/partial.h"
 #include "attention/score.h"
 #include "base/size.h"
+#include "kernel/chunk.h"
 
 /* Rows of an item at most. Its chunks are brought into panels once per span and item: with 768 rows
  * that is 0.4% of a causal prefill, with 192 it was 2%. A multiple of every table's tile_rows but
@@ -52,7 +53,7 @@ struct plan {
 struct loaded {
     size_t start; /* position */
     struct panel panel;
-    struct stored stored;
+    struct stored_chunk stored;
     enum { UNKNOWN, FINITE, NOT_FINITE } values; /* looked at only where it matters */
 };
 
@@ -70,7 +71,7 @@ struct tile {
     size_t g, row, rows;
     const struct panel *panels[SPAN_CHUNKS];
     const uint64_t *visible[SPAN_CHUNKS];
-    struct stored ahead[SPAN_CHUNKS];
+    struct stored_chunk ahead[SPAN_CHUNKS];
     size_t part, parts; /* of asking for them; 0: nothing is asked for */
     bool finite[SPAN_CHUNKS];
     uint64_t words[SPAN_CHUNKS][TILE_ROWS_MOST];
@@ -222,21 +223,29 @@ static void tile_add(const struct plan *p, struct tile *t, struct loaded *chunk)
     t->chunks++;
 }
 
-/* What comes next from memory. One tile alone asks for each panel while it reads the one before it,
- * in the order in which absorb reads them: all keys, all values, the keys of the next span. Of many
- * tiles, which read the span from the cache, each asks for its part of the next span. */
+/* How far ahead a tile alone asks for memory, bytes: what comes in while memory takes to answer. */
+enum { LOOK_AHEAD = 16384, LOOK_AHEAD_PANELS = SPAN_CHUNKS };
+
+/* What comes next from memory. One tile alone asks for the panel that it will read some panels
+ * later, in the order in which absorb reads them: all keys, all values, the keys of the next span. Of
+ * many tiles, which read the span from the cache, each asks for its part of the next span. */
 static void tile_look_ahead(const struct plan *p, struct tile *t)
 {
-    size_t last = t->chunks - 1;
-    struct stored first = t->ahead[0];
-    for (size_t c = 0; c <= last; c++)
+    const char *reads[2 * SPAN_CHUNKS + LOOK_AHEAD_PANELS] = {NULL};
+    size_t n = t->chunks, bytes = chunk_bytes((enum dtype)p->segment->type, p->D);
+    size_t far = size_ceil_div(LOOK_AHEAD, bytes);
+    far = far < LOOK_AHEAD_PANELS ? far : LOOK_AHEAD_PANELS;
+    for (size_t c = 0; c < n; c++) {
+        struct stored_chunk next = panel_source_stored(p->segment, t->g, t->starts[c] + SPAN);
+        reads[c] = t->ahead[c].k;
+        reads[n + c] = t->ahead[c].v;
         if (t->parts > 1)
-            t->ahead[c] = panel_source_stored(p->segment, t->g, t->starts[c] + SPAN);
-        else if (c < last)
-            t->ahead[c] = t->ahead[c + 1];
-    if (t->parts == 1)
-        t->ahead[last] =
-            (struct stored){first.v, panel_source_stored(p->segment, t->g, t->starts[0] + SPAN).k};
+            t->ahead[c] = next;
+        else if (c < far)
+            reads[2 * n + c] = next.k;
+    }
+    for (size_t c = 0; c < n && t->parts == 1; c++)
+        t->ahead[c] = (struct stored_chunk){reads[c + far], reads[n + c + far]};
 }
 
 static void tile_absorb(const struct plan *p, const struct tile *t, const float *q,

@@ -68,11 +68,11 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *s, siz
     kernels->panel_load(panel, memory, &rows, D, use == PANEL_ONCE ? PANEL_MANY : use);
 }
 
-struct stored panel_source_stored(const trib_segment *s, size_t g, size_t start)
+struct stored_chunk panel_source_stored(const trib_segment *s, size_t g, size_t start)
 {
     if (s->layout != TRIB_KV_CHUNKS || start < s->first || start >= s->first + s->length)
-        return (struct stored){NULL, NULL};
-    return (struct stored){chunk_at(s, s->k, s->k_pages, start, g),
+        return (struct stored_chunk){NULL, NULL};
+    return (struct stored_chunk){chunk_at(s, s->k, s->k_pages, start, g),
                           chunk_at(s, s->v, s->v_pages, start, g)};
 }
 
@@ -146,10 +146,12 @@ static bool row_finite(enum dtype type, const char *row, size_t D)
 /* The values that exist of a packed chunk. */
 static bool packed_finite(const trib_segment *s, size_t D, const char *v, size_t to)
 {
-    size_t Dv = value_stride(D);
-    if (s->type == TRIB_KV_Q8_0)
-        return finite_floats(v + chunk_scales(D), to * (D / 32), 2, 0x7c00u);
-    return row_finite((enum dtype)s->type, v, to * Dv);
+    bool finite = true;
+    if (s->type != TRIB_KV_Q8_0)
+        return row_finite((enum dtype)s->type, v, to * value_stride(D));
+    for (size_t b = 0; b < D / 32; b++)
+        finite = finite && finite_floats(v + chunk_scales(D) + 2 * b * CHUNK, to, 2, 0x7c00u);
+    return finite;
 }
 
 bool panel_source_finite(const trib_segment *s, size_t D, size_t g, size_t start)

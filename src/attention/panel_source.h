@@ -14,7 +14,7 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *segmen
 
 /* Where the packed chunk at `start` lies, for kernels to ask memory for; nothing of other layouts
  * and of positions without keys. */
-struct stored panel_source_stored(const trib_segment *segment, size_t g, size_t start);
+struct stored_chunk panel_source_stored(const trib_segment *segment, size_t g, size_t start);
 
 /* Asks memory for the rows of that chunk and head, which are loaded soon. */
 void panel_source_prefetch(const trib_segment *segment, size_t D, size_t g, size_t start);

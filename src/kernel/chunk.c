@@ -25,36 +25,54 @@ static void put(enum dtype type, void *chunk, size_t at, float x)
 }
 
 /* One block of 32 in Q8_0: the scale is the largest magnitude / 127, in f16. */
-static void put_block(int8_t *chunk, size_t at, size_t step, uint16_t *scale, const float *x)
+static uint16_t round_block(int8_t block[32], const float *x)
 {
     float largest = 0;
     for (size_t i = 0; i < 32; i++)
         largest = fabsf(x[i]) > largest || isnan(x[i]) ? fabsf(x[i]) : largest;
-    *scale = f16_from_float(largest / 127);
     float inverse = largest > 0 ? 127 / largest : 0;
     for (size_t i = 0; i < 32; i++) {
         float whole = rintf(x[i] * inverse);
-        chunk[at + i * step] = isfinite(whole) ? (int8_t)whole : 0;
+        block[i] = isfinite(whole) ? (int8_t)whole : 0;
+    }
+    return f16_from_float(largest / 127);
+}
+
+static void store_blocks(size_t D, char *k_chunk, char *v_chunk, size_t slot, const float *k,
+                         const float *v)
+{
+    uint16_t *k_scales = (uint16_t *)(void *)(k_chunk + chunk_scales(D));
+    uint16_t *v_scales = (uint16_t *)(void *)(v_chunk + chunk_scales(D));
+    int8_t block[32];
+    for (size_t b = 0; b < D / 32; b++) {
+        k_scales[b * CHUNK + slot] = round_block(block, k + 32 * b);
+        for (size_t i = 0; i < 32; i++)
+            k_chunk[chunk_key_at(DTYPE_Q8_0, slot, 32 * b + i)] = (char)block[i];
+        v_scales[b * CHUNK + slot] = round_block(block, v + 32 * b);
+        for (size_t i = 0; i < 32; i++)
+            v_chunk[chunk_value_at(DTYPE_Q8_0, D, slot, 32 * b + i)] = (char)block[i];
     }
 }
 
 void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t slot,
                  const float *k, const float *v)
 {
-    size_t Dv = value_stride(D);
-    if (type != DTYPE_Q8_0) {
-        for (size_t i = 0; i < D; i++) {
-            put(type, k_chunk, i * CHUNK + slot, k[i]);
-            put(type, v_chunk, slot * Dv + i, v[i]);
-        }
+    if (type == DTYPE_Q8_0) {
+        store_blocks(D, k_chunk, v_chunk, slot, k, v);
         return;
     }
-    uint16_t *k_scales = (uint16_t *)(void *)((char *)k_chunk + chunk_scales(D));
-    uint16_t *v_scales = (uint16_t *)(void *)((char *)v_chunk + chunk_scales(D));
-    for (size_t b = 0; b < D / 32; b++) {
-        put_block(k_chunk, b * 32 * CHUNK + slot, CHUNK, k_scales + b * CHUNK + slot, k + 32 * b);
-        put_block(v_chunk, slot * Dv + b * 32, 1, v_scales + slot * (D / 32) + b, v + 32 * b);
+    for (size_t i = 0; i < D; i++) {
+        put(type, k_chunk, chunk_key_at(type, slot, i), k[i]);
+        put(type, v_chunk, chunk_value_at(type, D, slot, i), v[i]);
     }
+}
+
+/* The scales of block b, of all slots. */
+static void unpack_scales(unpack_function *unpack, const void *chunk, size_t D, size_t b,
+                          float scale[CHUNK])
+{
+    const uint16_t *scales = (const uint16_t *)(const void *)((const char *)chunk + chunk_scales(D));
+    unpack(DTYPE_F16, scale, scales + b * CHUNK, CHUNK);
 }
 
 void chunk_unpack_keys(unpack_function *unpack, enum dtype type, size_t D, float *out,
@@ -65,12 +83,12 @@ void chunk_unpack_keys(unpack_function *unpack, enum dtype type, size_t D, float
         return;
     }
     const int8_t *bytes = k_chunk;
-    const uint16_t *scales = (const uint16_t *)(const void *)(bytes + chunk_scales(D));
-    for (size_t b = 0; b < D / 32; b++) {
-        float scale[CHUNK];
-        unpack(DTYPE_F16, scale, scales + b * CHUNK, CHUNK);
-        for (size_t i = b * 32 * CHUNK; i < (b + 1) * 32 * CHUNK; i++)
-            out[i] = scale[i % CHUNK] * (float)bytes[i];
+    float scale[CHUNK];
+    for (size_t i = 0; i < D; i++) {
+        if (i % 32 == 0)
+            unpack_scales(unpack, k_chunk, D, i / 32, scale);
+        for (size_t j = 0; j < CHUNK; j++)
+            out[i * CHUNK + j] = scale[j] * (float)bytes[chunk_key_at(type, j, i)];
     }
 }
 
@@ -82,10 +100,12 @@ void chunk_unpack_values(unpack_function *unpack, enum dtype type, size_t D, flo
         return;
     }
     const int8_t *bytes = v_chunk;
-    const uint16_t *scales = (const uint16_t *)(const void *)(bytes + chunk_scales(D));
-    for (size_t b = 0; b < D / 32 * CHUNK; b++) {
-        float scale = f16_to_float(scales[b]);
-        for (size_t i = 32 * b; i < 32 * b + 32; i++)
-            out[i] = scale * (float)bytes[i];
+    float scale[CHUNK];
+    for (size_t b = 0; b < D / 32; b++) {
+        unpack_scales(unpack, v_chunk, D, b, scale);
+        for (size_t j = 0; j < CHUNK; j++)
+            for (size_t i = 32 * b; i < 32 * b + 32; i++)
+                out[j * value_stride(D) + i] =
+                    scale[j] * (float)bytes[chunk_value_at(type, D, j, i)];
     }
 }

@@ -50,7 +50,7 @@ struct panel {
 };
 
 /* The stored keys and values of a chunk that is read soon; NULL: of none. */
-struct stored {
+struct stored_chunk {
     const char *k, *v;
 };
 
@@ -91,7 +91,7 @@ struct absorb {
     /* NULL, or memory to ask for meanwhile because it is read next: as many bytes as the keys and
      * values of each chunk have. Tiles over the same chunks share the asking: this one is number
      * `part` of `parts`. Changes no result; a table need not heed it. */
-    const struct stored *ahead; /* [chunks] */
+    const struct stored_chunk *ahead; /* [chunks] */
     size_t part, parts;
 
     float *m; /* [rows] largest score so far, in units of log 2; -inf: empty */

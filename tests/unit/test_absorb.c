@@ -423,8 +423,16 @@ static struct single absorb_scores(const struct kernels *k, struct single from, 
         values[j] = (float)(j + 1);
     }
     k->panel_load(&panel, memory, &rows, 1, PANEL_ONCE);
-    k->absorb(&(struct absorb){1, 1, 1, &one, &panels, &words, &finite, NULL, NULL, &from.m,
-                               &from.d, from.o});
+    k->absorb(&(struct absorb){.rows = 1,
+                               .head_dim = 1,
+                               .chunks = 1,
+                               .q = &one,
+                               .panels = &panels,
+                               .visible = &words,
+                               .finite = &finite,
+                               .m = &from.m,
+                               .d = &from.d,
+                               .o = from.o});
     return from;
 }
 

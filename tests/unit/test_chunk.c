@@ -1,6 +1,6 @@
 /* Packed chunks, read back by the words of tributary/attention.h alone: keys [D'][64], values
- * [64][D'], D' = D rounded up to 16; of Q8_0 signed bytes with f16 scales behind, [D / 32][64] for
- * keys and [64][D / 32] for values. */
+ * [64][D'], D' = D rounded up to 16; of Q8_0 signed bytes, keys [D / 4][64][4] and values
+ * [16][D][4], with f16 scales behind, [D / 32][64]. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -40,8 +40,9 @@ static float element(trib_kv_type type, size_t D, const char *chunk, bool keys, 
     size_t wide = (D + 15) / 16 * 16, at = keys ? d * 64 + j : j * wide + d;
     float x;
     if (type == TRIB_KV_Q8_0) {
-        size_t scale = keys ? d / 32 * 64 + j : j * (D / 32) + d / 32;
-        return half_at(chunk + wide * 64 + 2 * scale, false) * (float)(signed char)chunk[at];
+        at = keys ? (d / 4 * 64 + j) * 4 + d % 4 : (j / 4 * D + d) * 4 + j % 4;
+        return half_at(chunk + wide * 64 + 2 * (d / 32 * 64 + j), false) *
+               (float)(signed char)chunk[at];
     }
     if (type != TRIB_KV_F32)
         return half_at(chunk + 2 * at, type == TRIB_KV_BF16);

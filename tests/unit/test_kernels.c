@@ -131,8 +131,16 @@ static void vector_exponentials_are_those_of_exp_h(void **state)
             struct panel panel;
             const struct panel *const panels = &panel;
             k->panel_load(&panel, memory, &rows, D, PANEL_ONCE);
-            k->absorb(
-                &(struct absorb){1, D, 1, q, &panels, &words, &finite, NULL, NULL, &m, &d, o});
+            k->absorb(&(struct absorb){.rows = 1,
+                                       .head_dim = D,
+                                       .chunks = 1,
+                                       .q = q,
+                                       .panels = &panels,
+                                       .visible = &words,
+                                       .finite = &finite,
+                                       .m = &m,
+                                       .d = &d,
+                                       .o = o});
             for (size_t j = 0; j < D; j++) {
                 double exact = exp2((double)keys[j][0]);
                 if (!(fabs(o[j] - exact) <= exp2_error(exact)))

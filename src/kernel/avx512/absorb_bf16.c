@@ -32,6 +32,8 @@ void absorb_avx512bf16(const struct absorb *t)
 {
     if (t->panels[0]->form == DTYPE_BF16)
         absorb_bf16(t);
+    else if (t->panels[0]->form == DTYPE_Q8_0)
+        absorb_q8_avx512(t);
     else
         absorb_avx512(t);
 }

@@ -8,4 +8,7 @@ void panel_load_avx512bf16(struct panel *panel, void *memory, const struct chunk
                            size_t D, enum panel_use use);
 void absorb_avx512bf16(const struct absorb *tile);
 
+/* What absorb_avx512bf16 does with panels of Q8_0. */
+void absorb_q8_avx512(const struct absorb *tile);
+
 #endif

@@ -113,6 +113,74 @@ static void load_rows(struct panel *panel, char *memory, const struct chunk_rows
         memcpy(v + j * Dv * size, values.row + j * values.stride, Dv * size);
 }
 
+/* ---- Rows of Q8_0 ---- */
+
+/* Scale and bytes of block b of a row; a negative scale changes sides, for q8.h wants none. */
+static inline __m256i row_block(const char *row, size_t b, uint16_t *scale)
+{
+    __m256i bytes = _mm256_loadu_si256((const void *)(row + 34 * b + 2));
+    memcpy(scale, row + 34 * b, sizeof *scale);
+    if (!(*scale & 0x8000))
+        return bytes;
+    *scale &= 0x7fff;
+    return _mm256_subs_epi8(_mm256_setzero_si256(), bytes);
+}
+
+/* Four bytes of a key are one number of 32 bits. */
+static void pack_key(char *chunk, size_t D, size_t slot, const char *row)
+{
+    uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
+    for (size_t b = 0; b < D / 32; b++) {
+        _Alignas(32) uint32_t words[8];
+        _mm256_store_si256((void *)words, row_block(row, b, &scales[b * CHUNK + slot]));
+        for (size_t i = 0; i < 8; i++)
+            memcpy(chunk + ((b * 8 + i) * CHUNK + slot) * 4, &words[i], 4);
+    }
+}
+
+/* Values of slots 4 n to 4 n + 3, element by element; NULL: there is none. */
+static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[4])
+{
+    uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
+    for (size_t b = 0; b < D / 32; b++) {
+        __m256i x[4];
+        for (size_t i = 0; i < 4; i++) {
+            uint16_t *scale = &scales[b * CHUNK + 4 * n + i];
+            *scale = 0;
+            x[i] = rows[i] ? row_block(rows[i], b, scale) : _mm256_setzero_si256();
+        }
+        /* Unpacking works within 128 bits: elements 0 to 7 and 16 to 23, then the others. */
+        __m256i low01 = _mm256_unpacklo_epi8(x[0], x[1]), high01 = _mm256_unpackhi_epi8(x[0], x[1]);
+        __m256i low23 = _mm256_unpacklo_epi8(x[2], x[3]), high23 = _mm256_unpackhi_epi8(x[2], x[3]);
+        __m256i y[4] = {
+            _mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
+            _mm256_unpacklo_epi16(high01, high23), _mm256_unpackhi_epi16(high01, high23)};
+        char *to = chunk + (n * D + b * 32) * 4;
+        for (size_t i = 0; i < 4; i++) {
+            _mm_store_si128((void *)(to + 16 * i), _mm256_castsi256_si128(y[i]));
+            _mm_store_si128((void *)(to + 64 + 16 * i), _mm256_extracti128_si256(y[i], 1));
+        }
+    }
+}
+
+/* The packed chunk of some rows. */
+static void load_blocks(struct panel *panel, char *memory, const struct chunk_rows *rows, size_t D)
+{
+    char *v = memory + chunk_bytes(DTYPE_Q8_0, D);
+    *panel = (struct panel){memory, v, D, rows->from, rows->to, DTYPE_Q8_0};
+    if (rows->from > 0 || rows->to < CHUNK)
+        memset(memory, 0, chunk_bytes(DTYPE_Q8_0, D));
+    for (size_t j = rows->from; j < rows->to; j++)
+        pack_key(memory, D, j, rows->k + (j - rows->from) * rows->stride);
+    for (size_t n = 0; n < CHUNK / 4; n++) {
+        const char *four[4];
+        for (size_t i = 0, j = 4 * n; i < 4; i++, j++)
+            four[i] = j >= rows->from && j < rows->to ? rows->v + (j - rows->from) * rows->stride
+                                                      : NULL;
+        pack_values(v, D, n, four);
+    }
+}
+
 /* ---- Chunks ---- */
 
 static void load(struct panel *panel, char *memory, const struct chunk_rows *rows, size_t D,
@@ -143,6 +211,9 @@ void panel_load_avx512(struct panel *panel, void *memory, const struct chunk_row
 void panel_load_avx512bf16(struct panel *panel, void *memory, const struct chunk_rows *rows,
                            size_t D, enum panel_use use)
 {
-    bool read = (rows->type == DTYPE_F16 || rows->type == DTYPE_BF16) && use != PANEL_FLOAT;
-    load(panel, memory, rows, D, read ? rows->type : DTYPE_F32, use);
+    if (rows->type == DTYPE_Q8_0 && use != PANEL_FLOAT && !rows->packed) {
+        load_blocks(panel, memory, rows, D);
+        return;
+    }
+    load(panel, memory, rows, D, use == PANEL_FLOAT ? DTYPE_F32 : rows->type, use);
 }

@@ -70,54 +70,61 @@ INLINE __m512 exp2_form(enum dtype form, __m512 x)
 
 /* ---- Across lanes ---- */
 
-/* Sum or maximum; of the maximum, b where either is NaN. */
-INLINE __m512 join(bool sum, __m512 a, __m512 b)
+/* What lanes become when they are joined. Of NaN, the maximum takes b; as an integer a magnitude that
+ * is NaN is larger than all numbers, so that MAGNITUDE keeps it. */
+enum join { SUM, MAXIMUM, MAGNITUDE };
+
+INLINE __m512 join(enum join how, __m512 a, __m512 b)
 {
-    return sum ? _mm512_add_ps(a, b) : _mm512_max_ps(a, b);
+    if (how == MAGNITUDE)
+        return _mm512_castsi512_ps(
+            _mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+    return how == SUM ? _mm512_add_ps(a, b) : _mm512_max_ps(a, b);
 }
 
-INLINE __m512 join_floats(bool sum, __m512 a, __m512 b)
+INLINE __m512 join_floats(enum join how, __m512 a, __m512 b)
 {
-    return join(sum, _mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    return join(how, _mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
 }
 
-INLINE __m512 join_pairs(bool sum, __m512 a, __m512 b)
+INLINE __m512 join_pairs(enum join how, __m512 a, __m512 b)
 {
     __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
-    return join(sum, _mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+    return join(how, _mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
                 _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
 }
 
-/* Row r of chunk c in 16 parts: of the sum of its probabilities, or of its largest score. */
-INLINE __m512 row_parts(bool sum, const struct span *w, size_t c, size_t r)
+/* A row of `vectors` vectors as one. */
+INLINE __m512 row_parts(enum join how, size_t vectors, const float *row)
 {
-    const float *s = w->s[c][r];
-    if (sum)
-        return lanes_load(w->sum[r]);
-    __m512 x = _mm512_max_ps(_mm512_load_ps(s + 16), lanes_load(s));
-    x = _mm512_max_ps(_mm512_load_ps(s + 32), x);
-    return _mm512_max_ps(_mm512_load_ps(s + 48), x);
+    __m512 x = lanes_load(row);
+    for (size_t i = 1; i < vectors; i++)
+        x = join(how, _mm512_load_ps(row + i * LANES), x);
+    return x;
 }
 
 /* Rows r and r + 1, as far as there are R, in 8 parts each. */
-INLINE __m512 two_rows(bool sum, size_t R, const struct span *w, size_t c, size_t r)
+INLINE __m512 two_rows(enum join how, size_t R, size_t vectors, const float *rows, size_t r)
 {
+    __m512 none = _mm512_setzero_ps();
     if (r >= R)
-        return _mm512_setzero_ps();
-    __m512 x = row_parts(sum, w, c, r);
-    return join_floats(sum, x, r + 1 < R ? row_parts(sum, w, c, r + 1) : _mm512_setzero_ps());
+        return none;
+    const float *row = rows + r * vectors * LANES;
+    return join_floats(how, row_parts(how, vectors, row),
+                       r + 1 < R ? row_parts(how, vectors, row + vectors * LANES) : none);
 }
 
-/* Lane r of the result is the sum or maximum of row r; lanes 8 to 15 repeat them. Each level makes
- * one vector of two, so that six rows cost 7 joins and not 24; few registers are needed at once. */
-INLINE __m512 fold_rows(bool sum, size_t R, const struct span *w, size_t c)
+/* Lane r of the result joins all of row r; lanes 8 to 15 repeat them. Each level makes one vector of
+ * two, so that six rows cost 7 joins and not 24; few registers are needed at once. */
+INLINE __m512 fold_rows(enum join how, size_t R, size_t vectors, const float *rows)
 {
-    __m512 x = two_rows(sum, R, w, c, 0), y = two_rows(sum, R, w, c, 2), z = _mm512_setzero_ps();
-    x = join_pairs(sum, x, y);
+    __m512 x = two_rows(how, R, vectors, rows, 0), y = two_rows(how, R, vectors, rows, 2);
+    __m512 z = _mm512_setzero_ps();
+    x = join_pairs(how, x, y);
     if (R > 4)
-        z = join_pairs(sum, two_rows(sum, R, w, c, 4), z);
-    y = join(sum, _mm512_shuffle_f32x4(x, z, 0x44), _mm512_shuffle_f32x4(x, z, 0xee));
-    y = join(sum, y, _mm512_shuffle_f32x4(y, y, 0xb1));
+        z = join_pairs(how, two_rows(how, R, vectors, rows, 4), z);
+    y = join(how, _mm512_shuffle_f32x4(x, z, 0x44), _mm512_shuffle_f32x4(x, z, 0xee));
+    y = join(how, y, _mm512_shuffle_f32x4(y, y, 0xb1));
     return _mm512_shuffle_f32x4(y, y, 0x88);
 }
 
@@ -127,7 +134,7 @@ INLINE __m512 fold_rows(bool sum, size_t R, const struct span *w, size_t c)
 INLINE void softmax_begin(size_t R, struct span *w, size_t c)
 {
     __m512 none = _mm512_set1_ps(-INFINITY), old = lanes_load(w->m);
-    __m512 m = _mm512_max_ps(fold_rows(false, R, w, c), old);
+    __m512 m = _mm512_max_ps(fold_rows(MAXIMUM, R, CHUNK / LANES, w->s[c][0]), old);
     __mmask16 empty = _mm512_cmp_ps_mask(m, none, _CMP_EQ_OQ);
     __m512 shift = _mm512_mask_mov_ps(m, empty, _mm512_setzero_ps());
     _mm512_store_ps(w->m, m);
@@ -169,7 +176,7 @@ INLINE void softmax_row(enum dtype form, struct span *w, size_t c, size_t r)
 INLINE void softmax_end(size_t R, struct span *w, size_t c)
 {
     __m512 d = lanes_load(w->d), factor = _mm512_load_ps(w->factor[c]);
-    _mm512_store_ps(w->d, _mm512_fmadd_ps(d, factor, fold_rows(true, R, w, c)));
+    _mm512_store_ps(w->d, _mm512_fmadd_ps(d, factor, fold_rows(SUM, R, 1, w->sum[0])));
 }
 
 /* Part `part` of R + 2, to stand between the steps of a product that does not wait for it. The

@@ -14,6 +14,8 @@
 #ifndef KERNEL_AVX512_SPAN_H
 #define KERNEL_AVX512_SPAN_H
 
+#include "kernel/avx512/ask.h"
+#include "kernel/avx512/q8.h"
 #include "kernel/avx512/softmax.h"
 
 /* The left side of q K: rows of numbers, or of pairs of bf16. */
@@ -50,37 +52,6 @@ INLINE size_t form_size(enum dtype form)
     return form == DTYPE_F32 ? 4 : 2;
 }
 
-/* ---- Memory asked for ahead ---- */
-
-/* Rows to ask for, some with each of the first `steps` steps of a product. */
-struct asking {
-    const char *at;
-    size_t stride; /* bytes from row to row */
-    size_t steps;
-};
-
-/* This tile's part of the rows, `rows` a step, that begin at `from`; NULL: nothing. */
-static inline struct asking ask(const struct absorb *t, const char *from, size_t stride,
-                                size_t rows, size_t steps)
-{
-    if (!from)
-        return (struct asking){0};
-    size_t share = (steps + t->parts - 1) / t->parts, done = t->part * share;
-    size_t left = done < steps ? steps - done : 0;
-    return (struct asking){from + done * rows * stride, stride, share < left ? share : left};
-}
-
-/* With step i: `rows` rows of `bytes` bytes. Into the second-level cache, where they wait longer
- * than the first would keep them. */
-INLINE void ask_step(struct asking *a, size_t i, size_t rows, size_t bytes)
-{
-    if (i >= a->steps)
-        return;
-    for (size_t row = 0; row < rows; row++, a->at += a->stride)
-        for (size_t line = 0; line < bytes; line += 64)
-            _mm_prefetch(a->at + line, _MM_HINT_T1);
-}
-
 /* ---- Scores ---- */
 
 /* Products of q and the first 16 W keys of chunk c; between them, the softmax of the chunk before.
@@ -98,7 +69,7 @@ INLINE void scores(enum dtype form, size_t R, size_t W, const struct absorb *t, 
     tile_zero(R, W, &s);
     for (size_t part = 0; part < R + 2; part++) {
         for (size_t end = steps * (part + 1) / (R + 2); i < end; i++) {
-            ask_step(&asking, i, numbers, row);
+            ask_step(&asking, numbers, row);
             tile_step(form, R, W, &s, q, left.stride, k, k + row);
             q += 4;
             k += row * numbers;
@@ -144,7 +115,7 @@ INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, con
     for (size_t j = from; j < to; j += numbers, b += numbers * row, left += 4) {
         bool first = form != DTYPE_BF16 || j >= v->from; /* a pair may reach past */
         bool second = j + 1 < v->to;                     /* the keys that exist */
-        ask_step(asking, j / numbers, numbers, W * LANES * form_size(form));
+        ask_step(asking, numbers, W * LANES * form_size(form));
         tile_step(form, R, W, o, left, CHUNK * sizeof *p, first ? b : zero,
                   second ? b + row : zero);
     }
@@ -225,6 +196,10 @@ static inline bool guarded(const struct absorb *t, size_t c)
 INLINE void span_rows(enum dtype form, size_t R, const struct absorb *t, struct left left,
                       struct span *w)
 {
+    if (form == DTYPE_Q8_0) {
+        q8_span(R, t, left.q, w);
+        return;
+    }
     size_t last = t->chunks - 1, late = t->head_dim >= 64 && !guarded(t, 0) ? last : 0;
     for (size_t c = 0; c <= last; c++)
         scores_reach(form, R, t, left, w, c);
