@@ -417,8 +417,7 @@ static bool near(double got, double exact, double error)
 
 static bool rounds_to_bf16(const struct attend_case *c, const struct kernels *k)
 {
-    return strcmp(k->name, "avx512bf16") == 0 &&
-           (c->type == TRIB_KV_BF16 || c->type == TRIB_KV_Q8_0);
+    return strcmp(k->name, "avx512bf16") == 0 && c->type == TRIB_KV_BF16;
 }
 
 double case_error(const struct attend_case *c, const struct kernels *k, const struct expected *x)

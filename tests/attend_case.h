@@ -28,8 +28,8 @@
  *     |s - exact| <= E + (3 M + |s| + 2 log S + 2) u            m ln 2, logf and their sum
  *
  * and terms below 2^-149 are lost: S 2^-147 of the largest value, and of 1. Table avx512bf16, where
- * keys are bf16 or q8_0, rounds q and the probabilities to bf16, whose exponential is off by 2^-13:
- * 2^-8 P more in e, 2^-8 + 2^-13 more in E; and it has no subnormal numbers. */
+ * keys are bf16, rounds q and the probabilities to bf16, whose exponential is off by 2^-13: 2^-8 P
+ * more in e, 2^-8 + 2^-13 more in E; and it has no subnormal numbers. */
 #ifndef ATTEND_CASE_H
 #define ATTEND_CASE_H
 

@@ -55,7 +55,7 @@ void manual_print(const struct command *const *commands, size_t count, FILE *out
     for (size_t i = 0; i < count; i++)
         print_command(commands[i], out);
     fputs(".SH ENVIRONMENT\n.TP\n\\fBTRIB_CPU\\fR\n"
-          "Forces a kernel table: ref, avx2 or avx512.\n"
+          "Forces a kernel table: ref, avx2, avx512 or avx512bf16.\n"
           ".SH EXIT STATUS\n0 on success, 1 on failure, 2 on wrong usage.\n",
           out);
 }

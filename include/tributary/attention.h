@@ -203,8 +203,8 @@ size_t trib_attend_workspace(const trib_kernels *kernels, const trib_attention *
 
 /* states [T][H] = the states of the queries over the segment. A query that sees no key gets the
  * empty state. `workspace` is aligned to 64 bytes, of at least trib_attend_workspace(...) bytes,
- * and holds nothing between calls. Nothing may overlap what is written. TRIB_INVALID for arguments
- * outside their contract; then nothing is written. */
+ * and holds nothing between calls. Nothing may overlap what is written, gaps of strided arrays
+ * included. TRIB_INVALID for arguments outside their contract; then nothing is written. */
 trib_status trib_attend(const trib_kernels *kernels, const trib_attention *attention,
                         const trib_queries *queries, const trib_segment *segment,
                         const trib_states *states, void *workspace, size_t workspace_bytes,

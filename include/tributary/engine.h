@@ -28,7 +28,7 @@ extern "C" {
 typedef struct trib_engine_options {
     int threads;          /* 0: one for each processor */
     size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
-    const char *kernels;  /* "ref", "avx2", "avx512"; NULL: $TRIB_CPU, or the best that runs */
+    const char *kernels;  /* a table of attention.h; NULL: $TRIB_CPU, or the best that runs */
 } trib_engine_options;
 
 trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL} */

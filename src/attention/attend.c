@@ -1,6 +1,7 @@
 /* The public face of the fold: arguments are held against their contract, then folded. */
 #include <stdlib.h>
 
+#include "attention/apart.h"
 #include "attention/check.h"
 #include "attention/fold.h"
 #include "base/error.h"
@@ -47,6 +48,13 @@ static trib_status run(const trib_kernels *kernels, const trib_attention *a, con
         return status;
     size_t needed = fold_workspace(kernels, a, q->tokens, s->first + s->length);
     status = check_workspace("attend", workspace, workspace_bytes, needed, error);
+    const struct extent written[] = {
+        {"s of the states", states->s, states->count * sizeof *states->s},
+        {"v of the states", states->v, states->count * a->head_dim * sizeof *states->v},
+        {"the workspace", workspace, needed},
+    };
+    if (status == TRIB_OK)
+        status = check_apart("attend", a, q, s, written, 3, 3, error);
     if (status != TRIB_OK)
         return status;
     fold_run(kernels, a, q, s, states->s, states->v, onto, workspace);

@@ -16,6 +16,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "attention/apart.h"
 #include "attention/check.h"
 #include "attention/mask.h"
 #include "attention/panel_source.h"
@@ -404,8 +405,24 @@ trib_status trib_attend_backward(const trib_kernels *kernels, const trib_attenti
     if ((queries->tokens && (!dy || !dq)) || (segment->length && (!dk || !dv)))
         return error_set(error, TRIB_INVALID, "%s: dy, dq, dk or dv is NULL", who);
     size_t D = attention->head_dim, end = segment->first + segment->length;
+    uint64_t row = attention->kv_heads * D * sizeof *dk, kv;
+    if (!size_mul(segment->length, row, &kv) || kv > PTRDIFF_MAX)
+        return error_set(error, TRIB_INVALID, "%s: dk: no memory holds %zu keys", who,
+                         segment->length);
     size_t needed = trib_attend_backward_workspace(kernels, attention, queries->tokens, end);
     status = check_workspace(who, workspace, workspace_bytes, needed, error);
+    size_t rows = states->count * D * sizeof *dq;
+    const struct extent extents[] = {
+        {"dq", dq, rows},
+        {"dk", dk, kv},
+        {"dv", dv, kv},
+        {"the workspace", workspace, needed},
+        {"dy", dy, rows},
+        {"s of the states", states->s, states->count * sizeof *states->s},
+        {"v of the states", states->v, rows},
+    };
+    if (status == TRIB_OK)
+        status = check_apart(who, attention, queries, segment, extents, 4, 7, error);
     if (status != TRIB_OK)
         return status;
     struct plan p = {.kernels = kernels,

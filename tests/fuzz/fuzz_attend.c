@@ -1,5 +1,6 @@
-/* Fuzz target of attention's options: any sizes, strides, pointers and masks are either refused
- * with one line, or attended without a step outside of what they describe.
+/* Fuzz target of attention's options: any sizes, strides, pointers, masks and overlaps are either
+ * refused with one line, or attended, and attended backward, without a step outside of what they
+ * describe.
  *
  * The input is a list of choices; most take what a careful caller would give, some anything at all.
  * Every array is allocated exactly as long as the options say. An array that no memory can hold
@@ -78,6 +79,7 @@ struct arrays {
     void *memory[ARRAYS];
     size_t count;
     uint64_t noise;
+    uint8_t keep; /* the bits of each byte of noise that stay */
     bool large, impossible;
 };
 
@@ -98,7 +100,7 @@ static void *array(struct arrays *all, wide bytes, bool aslant)
     all->memory[all->count++] = memory;
     for (size_t i = 0; i < n + aslant; i++) {
         all->noise = all->noise * 6364136223846793005u + 1442695040888963407u;
-        ((uint8_t *)memory)[i] = (uint8_t)(all->noise >> 56);
+        ((uint8_t *)memory)[i] = (uint8_t)(all->noise >> 56) & all->keep;
     }
     return (char *)memory + aslant;
 }
@@ -124,6 +126,7 @@ struct call {
     trib_segment segment;
     trib_states states;
     uint8_t nothing; /* which of these are NULL */
+    bool together;   /* something that is written overlaps something else */
 };
 
 static void take_shape(struct input *in, struct call *c)
@@ -184,6 +187,15 @@ static void take_segment(struct input *in, struct call *c, struct arrays *all)
     }
 }
 
+/* Ids of so few documents that some meet. */
+static const int32_t *documents(struct arrays *all, size_t n)
+{
+    int32_t *ids = array(all, times(n, 4), false);
+    for (size_t i = 0; i < n && !all->large && !all->impossible; i++)
+        ids[i] &= 3;
+    return ids;
+}
+
 static void take_lists(struct input *in, struct call *c, struct arrays *all)
 {
     trib_attention *a = &c->attention;
@@ -207,9 +219,9 @@ static void take_lists(struct input *in, struct call *c, struct arrays *all)
     m->prefix = masks & 2 ? take_size(in, take(in)) : 0;
     m->window = masks & 4 ? take_size(in, 1 + take(in)) : 0;
     if (masks & 8)
-        m->query_document = array(all, times(T, 4), false);
+        m->query_document = documents(all, T);
     if (masks & 16)
-        m->key_document = array(all, times(S, 4), false);
+        m->key_document = documents(all, S);
     if (masks & 32) {
         int32_t *parent = array(all, times(T, 4), false);
         for (size_t t = 0; t < T && !all->large && !all->impossible; t++)
@@ -238,6 +250,37 @@ static void take_nothing(struct call *c)
         *(c->nothing % 16 == 5 ? &c->states.s : &c->states.v) = NULL;
 }
 
+/* States, sometimes, where something else is. */
+static void take_overlap(struct input *in, struct call *c, const struct arrays *all)
+{
+    const trib_segment *s = &c->segment;
+    const trib_attention *a = &c->attention;
+    const trib_mask *m = &a->mask;
+    uint8_t how = take(in);
+    if (how < 230 || all->large || all->impossible || !c->states.count || !c->states.head_dim ||
+        !c->queries.tokens || !s->length || (s->k_pages && !s->page_keys))
+        return;
+    const void *there[] = {c->states.s,
+                           s->k_pages ? s->k_pages[0] : s->k,
+                           s->v_pages ? s->v_pages[0] : s->v,
+                           s->k_pages,
+                           c->queries.q,
+                           a->alibi,
+                           a->bias,
+                           m->query_document,
+                           m->key_document,
+                           m->parent,
+                           m->bits};
+    const void *at = there[take(in) % (sizeof there / sizeof *there)];
+    if (!at)
+        return;
+    c->together = true;
+    if (how & 1 && at != c->states.s)
+        memcpy(&c->states.s, &at, sizeof at);
+    else
+        memcpy(&c->states.v, &at, sizeof at);
+}
+
 static trib_status run(const struct call *c, bool absorb, void *workspace, size_t bytes,
                        trib_error *error)
 {
@@ -249,7 +292,7 @@ static trib_status run(const struct call *c, bool absorb, void *workspace, size_
 }
 
 /* What was attended gives the same bits in one thread; and after that, absorbing it works. */
-static void again(struct call *c, struct arrays *all)
+static bool again(struct call *c, struct arrays *all)
 {
     size_t floats = c->states.count * c->states.head_dim;
     float *s = c->states.s, *v = c->states.v;
@@ -257,7 +300,7 @@ static void again(struct call *c, struct arrays *all)
     c->states.s = array(all, times(c->states.count, 4), false);
     c->states.v = array(all, (wide)floats * 4, false);
     if (all->large)
-        return;
+        return false;
     size_t bytes = trib_attend_workspace(c->kernels, &c->attention, c->queries.tokens,
                                          c->segment.first + c->segment.length);
     void *workspace = NULL;
@@ -269,6 +312,42 @@ static void again(struct call *c, struct arrays *all)
         CHECK(memcmp(v + i, c->states.v + i, 4) == 0 || (isnan(v[i]) && isnan(c->states.v[i])));
     CHECK(run(c, true, workspace, bytes, NULL) == TRIB_OK);
     free(workspace);
+    c->states.s = s;
+    c->states.v = v;
+    return true;
+}
+
+/* Gradients of it from noise: the same bits in one thread, or no gradient of that score. */
+static void backward(struct call *c, struct arrays *all, int threads)
+{
+    const trib_attention *a = &c->attention;
+    size_t rows = c->queries.tokens * a->heads * a->head_dim;
+    size_t keys = c->segment.length * a->kv_heads * a->head_dim;
+    const size_t floats[] = {rows, keys, keys};
+    const float *dy = array(all, (wide)rows * 4, false);
+    float *d[2][3];
+    for (size_t i = 0; i < 6; i++)
+        d[i / 3][i % 3] = array(all, (wide)floats[i % 3] * 4, false);
+    if (all->large)
+        return;
+    for (size_t i = 0; i < 2; i++) {
+        void *workspace = NULL;
+        c->attention.threads = i ? 1 : threads;
+        size_t bytes = trib_attend_backward_workspace(c->kernels, a, c->queries.tokens,
+                                                      c->segment.first + c->segment.length);
+        if (bytes > WORKSPACE)
+            return;
+        CHECK(bytes > 0 && posix_memalign(&workspace, 64, bytes) == 0);
+        trib_status status =
+            trib_attend_backward(c->kernels, a, &c->queries, &c->segment, &c->states, dy, d[i][0],
+                                 d[i][1], d[i][2], workspace, bytes, NULL);
+        free(workspace);
+        CHECK(status == (a->additive ? TRIB_UNSUPPORTED : TRIB_OK));
+    }
+    for (size_t i = 0; i < 3 && !a->additive; i++)
+        for (size_t j = 0; j < floats[i]; j++)
+            CHECK(memcmp(d[0][i] + j, d[1][i] + j, 4) == 0 ||
+                  (isnan(d[0][i][j]) && isnan(d[1][i][j])));
 }
 
 /* What the OpenMP library keeps for its threads until the end. */
@@ -287,11 +366,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     struct call c = {0};
     trib_error error = {0};
     take_shape(&in, &c);
-    all.noise += take(&in);
+    uint8_t noise = take(&in);
+    all.noise += noise;
+    all.keep = noise < 192 ? 0xbf : 0xff; /* floats of all types are below 2; or anything at all */
     take_segment(&in, &c, &all);
     if (!all.large)
         take_lists(&in, &c, &all);
     take_nothing(&c);
+    take_overlap(&in, &c, &all);
     size_t keys = c.segment.first + c.segment.length;
     size_t needed = trib_attend_workspace(c.kernels, &c.attention, c.queries.tokens, keys);
     wide work = times(times(c.queries.tokens, c.segment.length),
@@ -305,9 +387,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         free(workspace);
         CHECK(status == error.status && (status == TRIB_OK || status == TRIB_INVALID));
         CHECK(status == TRIB_OK || (strlen(error.message) > 10 && !strchr(error.message, '\n')));
-        CHECK(status != TRIB_OK || (!all.impossible && given == needed && needed > 0));
-        if (status == TRIB_OK && !absorb)
-            again(&c, &all);
+        CHECK(status != TRIB_OK ||
+              (!all.impossible && !c.together && given == needed && needed > 0));
+        int threads = c.attention.threads;
+        if (status == TRIB_OK && !absorb && again(&c, &all))
+            backward(&c, &all, threads);
     }
     free_arrays(&all);
     return 0;

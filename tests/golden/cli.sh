@@ -65,6 +65,37 @@ done
 expect "manual page" 0 ".TH TRIB 1*repeat*penalty*" "" "$trib" manual
 expect "completion" 0 "_trib*--temperature*" "" "$trib" completion
 
+expect "bench lists what there is" 0 "attention *" "" "$trib" bench
+expect "bench of what there is not" 2 "" "trib bench: there is no bench 'x'*" "$trib" bench x
+expect "bench: heads that do not divide" 2 "" "trib bench attention: --kv-heads: *'5 for 32'*" \
+    "$trib" bench attention -G 5
+expect "bench: a type that cannot have the D" 2 "" "*--head-dim: *multiple of 32*'40'*" \
+    "$trib" bench attention -D 40 --kv q8_0
+expect "bench: no keys" 2 "" "*--keys: expected 1 to*'0'*" "$trib" bench attention -S 0
+
+# A bench as small and short as can be. What it measures is not looked at.
+cat >"$scratch/bench" <<END
+exec '$trib' bench attention -H 4 -G 2 -D 64 -S 200 -N 3 --seconds 0.001 --repeat 1 "\$@"
+END
+number='[0-9]*'
+for row in prefill:200 decode:1 shared:3; do
+    line="{\"case\":\"${row%:*}\",\"kv\":\"f16\",*\"D\":64,\"H\":4,\"G\":2,\"S\":200,"
+    line="$line\"N\":${row#*:},\"threads\":2,\"ms\":$number,*\"gflops\":$number,\"gbps\":$number,"
+    line="$line\"share\":$number,*\"table\":\"*\",\"hash\":\"*\"}"
+    expect "bench ${row%:*} --json" 0 "$line" "*" \
+        sh "$scratch/bench" --case "${row%:*}" --kv f16 --threads 2 --json
+done
+expect "bench merge --json" 0 "{\"case\":\"merge\",*\"share\":$number,*\"hash\":\"*\"}" "*" \
+    sh "$scratch/bench" --case merge --json
+expect "bench --peers" 0 "*\"table\":\"naive\"*" "*" \
+    sh "$scratch/bench" --case decode --kv f32 --peers --json
+for threads in 1 2; do # case, type and hash of 13 rows and a heading
+    sh "$scratch/bench" --threads $threads --csv 2>&1 | cut -d , -f 1-2,20 >"$scratch/hashes $threads"
+done
+expect "bench: every case and type" 0 "14" "" sh -c "wc -l <'$scratch/hashes 1'"
+expect "bench: two threads give the hashes of one" 0 "" "" \
+    diff "$scratch/hashes 1" "$scratch/hashes 2"
+
 story=', there was a little girl named Lily. She loved to play*Lily'
 expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \
     "$trib" run "$model" -p "Once upon a time" -n 256 --temperature 0

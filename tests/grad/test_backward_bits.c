@@ -360,7 +360,24 @@ static void wrong_arguments_are_named_and_nothing_is_written(void **state)
     WRONG(states.count, 5, TRIB_INVALID, "states");
     WRONG(states.head_dim, 3, TRIB_INVALID, "states");
     WRONG(states.s, NULL, TRIB_INVALID, "states");
+    WRONG(dk, right.dq, TRIB_INVALID, "overlaps");
+    WRONG(dv, right.dk + 19, TRIB_INVALID, "overlaps");
+    WRONG(dy, right.dq, TRIB_INVALID, "overlaps dy");
+    WRONG(states.s, right.dk, TRIB_INVALID, "overlaps s");
+    WRONG(states.v, right.dv, TRIB_INVALID, "overlaps v");
+    WRONG(queries.q, right.dq, TRIB_INVALID, "overlaps q");
+    WRONG(segment.k, right.dv, TRIB_INVALID, "overlaps keys");
+    WRONG(segment.v, right.dk, TRIB_INVALID, "overlaps values");
+    WRONG(dq, (float *)(void *)workspace_memory, TRIB_INVALID, "overlaps");
 #undef WRONG
+    wrong = right; /* rows that share memory, and gradients that no memory holds */
+    wrong.attention.heads = wrong.attention.kv_heads = (size_t)1 << 20;
+    wrong.attention.head_dim = wrong.states.head_dim = 1024;
+    wrong.queries.token_stride = (size_t)1 << 30;
+    wrong.segment.length = (size_t)1 << 40;
+    wrong.segment.key_stride = wrong.segment.head_stride = 4096;
+    wrong.states.count = 3 * wrong.attention.heads;
+    expect(&wrong, TRIB_INVALID, "no memory");
     for (size_t i = 0; i < sizeof out; i++)
         assert_int_equal(((char *)out)[i], 0x5a);
     trib_error error = {TRIB_OK, ""};

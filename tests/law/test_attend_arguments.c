@@ -20,6 +20,7 @@ static float q[T * H * D];
 static const void *pages[PAGES];
 static int32_t documents[S], parents[T];
 static uint64_t bits[T * WORDS];
+static float biases[T * S], slopes[H], weights[H * D];
 
 /* Dense rows of float32. */
 static struct call good_call(void)
@@ -80,8 +81,18 @@ static void packed_pages(struct call *c)
 
 static void biased(struct call *c)
 {
-    c->attention.bias = memory;
+    c->attention.bias = biases;
     c->attention.bias_token_stride = S;
+}
+
+static void sloped(struct call *c)
+{
+    c->attention.alibi = slopes;
+}
+
+static void weighted(struct call *c)
+{
+    c->attention.additive = weights;
 }
 
 static void documented(struct call *c)
@@ -400,6 +411,89 @@ static void states_and_workspace_must_be_there(void **state)
     }
 }
 
+/* ---- Overlaps ---- */
+
+/* What a call reads, and from where to where. */
+static const struct {
+    void (*begin)(struct call *);
+    void *at;
+    size_t bytes;
+} arrays[] = {
+    {NULL, q, sizeof q},
+    {NULL, memory, S *G *D * sizeof(float)},
+    {half, memory, S *G *D * 2},
+    {blocks, memory, S *G *D / 32 * 34},
+    {paged, memory, 16 * G *D * sizeof(float)}, /* every page is there */
+    {paged, pages, sizeof pages},
+    {packed, memory, 3 * 64 * G *D * sizeof(float)},
+    {packed_pages, memory, 64 * G *D * sizeof(float)},
+    {biased, biases, sizeof biases},
+    {sloped, slopes, sizeof slopes},
+    {weighted, weights, sizeof weights},
+    {documented, documents, sizeof documents},
+    {tree, parents, sizeof parents},
+    {bitten, bits, sizeof bits},
+};
+
+/* States that share with an array its last four bytes, or its first. */
+static void states_overlap_nothing_that_is_read(void **state)
+{
+    (void)state;
+    const struct kernels *k = tables_first();
+    for (size_t i = 0; i < 4 * sizeof arrays / sizeof *arrays; i++) {
+        struct call c = good_call();
+        struct written w = written_new(needed(k, &c));
+        char *at = arrays[i / 4].at;
+        size_t bytes = i & 1 ? sizeof(float) * T * H : sizeof(float) * T * H * D;
+        void *there = i & 2 ? at + arrays[i / 4].bytes - 4 : at + 4 - bytes;
+        c.states.s = w.s;
+        c.states.v = w.v;
+        if (arrays[i / 4].begin)
+            arrays[i / 4].begin(&c);
+        assert_int_equal(call(k, &c, false, w.workspace, w.bytes, NULL), TRIB_OK);
+        memset(w.s, 0x5a, sizeof w.s);
+        memset(w.v, 0x5a, sizeof w.v);
+        memset(w.workspace, 0x5a, w.bytes);
+        *(i & 1 ? &c.states.s : &c.states.v) = there;
+        void *before = malloc(arrays[i / 4].bytes);
+        assert_non_null(before);
+        memcpy(before, at, arrays[i / 4].bytes);
+        assert_refused(k, &c, &w, w.workspace, w.bytes, "overlaps");
+        assert_memory_equal(before, at, arrays[i / 4].bytes);
+        free(before);
+        free(w.workspace);
+    }
+}
+
+/* Workspace, s, q and v in one piece of memory: side by side they serve, one float nearer not. */
+static void what_is_written_lies_apart_from_itself(void **state)
+{
+    (void)state;
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+        struct call c = good_call();
+        size_t bytes = needed(k, &c), states = T * H, queries = T * H * D;
+        struct written w = written_new(bytes + (states + 2 * queries) * sizeof(float));
+        float *s = (float *)(void *)(w.workspace + bytes);
+        assert_true(bytes % sizeof(float) == 0);
+        c.states.s = s;
+        c.queries.q = s + states;
+        c.states.v = s + states + queries;
+        c.states.s--; /* in the workspace */
+        assert_refused(k, &c, &w, w.workspace, bytes, "workspace");
+        c.states.s += 2; /* in q */
+        assert_refused(k, &c, &w, w.workspace, bytes, "overlaps q");
+        c.states.s--;
+        c.states.v--; /* in q */
+        assert_refused(k, &c, &w, w.workspace, bytes, "overlaps q");
+        c.states.v = s + states - 1; /* in s */
+        assert_refused(k, &c, &w, w.workspace, bytes, "overlaps");
+        c.states.v = s + states + queries;
+        memset(s + states, 0, queries * sizeof *s);
+        assert_int_equal(call(k, &c, false, w.workspace, bytes, NULL), TRIB_OK);
+        free(w.workspace);
+    }
+}
+
 /* What is not looked at may be anything: strides of one key, of one KV head, of one token, pointers
  * where there is no key or no token. */
 static void what_is_not_used_is_not_held_against_the_caller(void **state)
@@ -484,6 +578,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_fault_is_refused),
         cmocka_unit_test(states_and_workspace_must_be_there),
+        cmocka_unit_test(states_overlap_nothing_that_is_read),
+        cmocka_unit_test(what_is_written_lies_apart_from_itself),
         cmocka_unit_test(what_is_not_used_is_not_held_against_the_caller),
         cmocka_unit_test(workspaces_grow_with_what_they_are_for),
         cmocka_unit_test(tables_are_chosen_by_name),

@@ -5,8 +5,9 @@
 
 #include "attention/partial.h"
 
-/* Cases around the edges of tiles, blocks, chunks and spans. Those that end work in few rows over
- * many spans, in many rows, and in one block over several spans are cut in different ways. */
+/* Cases around the edges of tiles, blocks, chunks and spans. Few rows over many spans, one block of
+ * rows over several spans, and several blocks of 768 rows are cut in different ways, which depend
+ * on the number of threads too. */
 static const struct attend_case shapes[] = {
     {.T = 1, .S = 2100, .H = 8, .G = 2, .D = 32, .mask = SEE_CAUSAL, .query_first = 2099},
     {.T = 3, .S = 1537, .H = 4, .G = 4, .D = 32, .mask = 0, .key_first = 64},
@@ -20,6 +21,7 @@ static const struct attend_case shapes[] = {
     {.T = 3, .S = 540, .H = 2, .G = 2, .D = 32, .score = SCORE_ADDITIVE, .mask = SEE_CAUSAL},
     {.T = 6, .S = 540, .H = 4, .G = 2, .D = 64, .score = SCORE_SOFTCAP, .mask = SEE_CAUSAL},
     {.T = 5, .S = 540, .H = 4, .G = 2, .D = 80, .mask = SEE_TREE, .query_first = 535},
+    {.T = 410, .S = 600, .H = 4, .G = 1, .D = 8, .mask = SEE_CAUSAL, .key_first = 64},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

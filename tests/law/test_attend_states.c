@@ -32,8 +32,8 @@ static struct attend_case case_from(const struct attend_case *c, size_t from)
     return part;
 }
 
-/* A case of several spans, its cuts and its rows. Where the cut is by chunks every layout and mask
- * takes part; elsewhere rows, and masks that are not lists of bits. */
+/* A case, its cuts and its rows. Where the cut is by chunks every layout and mask takes part;
+ * elsewhere rows, and masks that are not lists of bits. */
 struct trial {
     struct attend_case c;
     struct expected expected[ROWS];
@@ -48,11 +48,28 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Cuts a case that has its shape, and stores the parts. */
+static void trial_cut(struct trial *t, struct random *r, size_t step)
+{
+    struct attend_case *c = &t->c;
+    case_draw(c, r);
+    t->rows = case_expect_some(c, r, t->expected, ROWS);
+    t->cuts[0] = 0;
+    t->cuts[PARTS] = c->S;
+    for (size_t p = 1; p < PARTS; p++) /* the same twice makes an empty part */
+        t->cuts[p] = c->S ? random_below(r, (c->S + step - 1) / step) * step : 0;
+    qsort(t->cuts, PARTS, sizeof *t->cuts, by_size);
+    for (size_t p = 0; p < PARTS; p++)
+        store_part(&t->stored[p], c, r,
+                   (enum layout)random_below(r, step % 64 ? ROWS_LAYOUTS : LAYOUTS), t->cuts[p],
+                   t->cuts[p + 1]);
+}
+
 static void trial_new(struct trial *t, struct random *r, size_t step)
 {
     static const unsigned scores[] = {0, 0, SCORE_ALIBI, SCORE_SOFTCAP, SCORE_BIAS};
     struct attend_case *c = &t->c;
-    unsigned masks = step % 64 ? SEE_CAUSAL | SEE_PREFIX | SEE_WINDOW | SEE_DOCUMENTS : 63;
+    unsigned masks = step % 64 ? 63 & ~(unsigned)SEE_BITS : 63;
     *c = (struct attend_case){.T = 1 + random_below(r, 7),
                               .S = 600 + random_below(r, 900),
                               .H = 4,
@@ -64,17 +81,37 @@ static void trial_new(struct trial *t, struct random *r, size_t step)
                               .key_first =
                                   step % 64 ? random_below(r, 600) : step * random_below(r, 3)};
     c->query_first = c->key_first + (random_below(r, 2) ? c->S : random_below(r, c->S));
-    case_draw(c, r);
-    t->rows = case_expect_some(c, r, t->expected, ROWS);
-    t->cuts[0] = 0;
-    t->cuts[PARTS] = c->S;
-    for (size_t p = 1; p < PARTS; p++) /* the same twice makes an empty part */
-        t->cuts[p] = random_below(r, (c->S + step - 1) / step) * step;
-    qsort(t->cuts, PARTS, sizeof *t->cuts, by_size);
-    for (size_t p = 0; p < PARTS; p++)
-        store_part(&t->stored[p], c, r,
-                   (enum layout)random_below(r, step % 64 ? ROWS_LAYOUTS : LAYOUTS), t->cuts[p],
-                   t->cuts[p + 1]);
+    trial_cut(t, r, step);
+}
+
+/* Trial i of all types, scores and groups of heads with one another and with every mask; shapes
+ * from nothing on, even and odd, D from 16 to 256. */
+enum { COMBINATIONS = 4 * 6 * 6 };
+
+static void trial_combine(struct trial *t, struct random *r, size_t i)
+{
+    static const unsigned scores[] = {0,          SCORE_SOFTCAP,  SCORE_ALIBI,
+                                      SCORE_BIAS, SCORE_ADDITIVE, SCORE_SOFTCAP | SCORE_ALIBI};
+    static const size_t heads[][2] = {{1, 1}, {4, 4}, {8, 2}, {6, 1}, {3, 3}, {10, 5}};
+    static const size_t keys[] = {0, 1, 2, 63, 64, 65, 130, 200, 513, 700};
+    struct attend_case *c = &t->c;
+    *c = (struct attend_case){.H = heads[i / 24][0],
+                              .G = heads[i / 24][1],
+                              .type = case_types[i % 4],
+                              .score = scores[i / 4 % 6],
+                              .mask = (unsigned)((i + i / 4) % 64), /* all 64, whatever the type */
+                              .key_first = 64 * random_below(r, 9)};
+    do {
+        c->T = random_below(r, random_below(r, 2) ? 3 : 40);
+        c->S = random_below(r, 2) ? keys[random_below(r, 10)] : random_below(r, 300);
+        c->D = 16 + random_below(r, 241);
+        if (c->type == TRIB_KV_Q8_0)
+            c->D = c->D / 32 * 32 + (c->D < 32) * 32;
+    } while (c->T * c->S * c->H * c->D > (c->score & SCORE_ADDITIVE ? 60000 : 250000) ||
+             (c->T * c->S == 0 && random_below(r, 4)));
+    size_t end = c->key_first + c->S;
+    c->query_first = random_below(r, 2) && end > c->T ? end - c->T : random_below(r, end + 20);
+    trial_cut(t, r, 64);
 }
 
 static void trial_free(const struct trial *t)
@@ -103,6 +140,34 @@ static void attend_parts(const struct trial *t, const struct kernels *k, struct 
 }
 
 /* Merged all at once, in a chain, and in a random tree in random order. */
+static void hold_merges(const struct trial *t, struct random *r)
+{
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+        struct result parts[PARTS], whole = result_new(&t->c);
+        trib_states states[PARTS], all = result_states(&whole);
+        attend_parts(t, k, parts, states);
+        assert_int_equal(trib_state_merge_all(&all, states, PARTS, NULL), TRIB_OK);
+        hold_rows(t, k, &whole, 2, PARTS);
+        trib_state_clear(&all);
+        for (size_t p = 0; p < PARTS; p++)
+            assert_int_equal(trib_state_merge(&all, &all, states + p, NULL), TRIB_OK);
+        hold_rows(t, k, &whole, PARTS + 1, 2);
+        for (size_t left = PARTS; left > 1; left--) {
+            size_t a = random_below(r, left);
+            trib_states taken = states[a];
+            states[a] = states[left - 1];
+            states[left - 1] = taken;
+            size_t b = random_below(r, left - 1);
+            assert_int_equal(trib_state_merge(states + b, states + b, &taken, NULL), TRIB_OK);
+        }
+        struct result tree = {whole.count, whole.D, states[0].s, states[0].v};
+        hold_rows(t, k, &tree, PARTS + 1, 2);
+        for (size_t p = 0; p < PARTS; p++)
+            result_free(&parts[p]);
+        result_free(&whole);
+    }
+}
+
 static void parts_merge_into_the_whole(void **state)
 {
     (void)state;
@@ -110,36 +175,41 @@ static void parts_merge_into_the_whole(void **state)
     for (size_t trial = 0; trial < 24; trial++) {
         struct trial t;
         trial_new(&t, &r, trial & 1 ? 64 : 1);
-        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
-            struct result parts[PARTS], whole = result_new(&t.c);
-            trib_states states[PARTS], all = result_states(&whole);
-            attend_parts(&t, k, parts, states);
-            assert_int_equal(trib_state_merge_all(&all, states, PARTS, NULL), TRIB_OK);
-            hold_rows(&t, k, &whole, 2, PARTS);
-            trib_state_clear(&all);
-            for (size_t p = 0; p < PARTS; p++)
-                assert_int_equal(trib_state_merge(&all, &all, states + p, NULL), TRIB_OK);
-            hold_rows(&t, k, &whole, PARTS + 1, 2);
-            for (size_t left = PARTS; left > 1; left--) {
-                size_t a = random_below(&r, left);
-                trib_states taken = states[a];
-                states[a] = states[left - 1];
-                states[left - 1] = taken;
-                size_t b = random_below(&r, left - 1);
-                assert_int_equal(trib_state_merge(states + b, states + b, &taken, NULL), TRIB_OK);
-            }
-            struct result tree = {whole.count, whole.D, states[0].s, states[0].v};
-            hold_rows(&t, k, &tree, PARTS + 1, 2);
-            for (size_t p = 0; p < PARTS; p++)
-                result_free(&parts[p]);
-            result_free(&whole);
-        }
+        hold_merges(&t, &r);
         trial_free(&t);
     }
 }
 
-/* Absorbed one after the other into states that begin empty: pieces of whole spans from left to
- * right, or any pieces in any order. */
+static void every_combination_merges_into_the_whole(void **state)
+{
+    (void)state;
+    struct random r = random_start(6);
+    for (size_t i = 0; i < COMBINATIONS; i++) {
+        struct trial t;
+        trial_combine(&t, &r, i);
+        hold_merges(&t, &r);
+        trial_free(&t);
+    }
+}
+
+/* Absorbed one after the other into states that begin empty, from part `first` on. */
+static void hold_absorbs(const struct trial *t, size_t first)
+{
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+        struct result whole = result_new(&t->c);
+        trib_states states = result_states(&whole);
+        trib_state_clear(&states);
+        for (size_t i = 0; i < PARTS; i++) {
+            size_t p = (i + first) % PARTS;
+            struct attend_case part = case_from(&t->c, t->cuts[p]);
+            case_absorb(&part, k, &t->stored[p].segment, 1 + (int)i % 3, &whole);
+        }
+        hold_rows(t, k, &whole, PARTS + 1, 2);
+        result_free(&whole);
+    }
+}
+
+/* Pieces of whole spans from left to right, or any pieces in any order. */
 static void parts_absorb_into_the_whole(void **state)
 {
     (void)state;
@@ -149,18 +219,19 @@ static void parts_absorb_into_the_whole(void **state)
         struct trial t;
         size_t step = steps[trial % 3], turn = step == 512 ? 0 : random_below(&r, PARTS);
         trial_new(&t, &r, step);
-        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
-            struct result whole = result_new(&t.c);
-            trib_states states = result_states(&whole);
-            trib_state_clear(&states);
-            for (size_t i = 0; i < PARTS; i++) {
-                size_t p = (i + turn) % PARTS;
-                struct attend_case part = case_from(&t.c, t.cuts[p]);
-                case_absorb(&part, k, &t.stored[p].segment, 1 + (int)i % 3, &whole);
-            }
-            hold_rows(&t, k, &whole, PARTS + 1, 2);
-            result_free(&whole);
-        }
+        hold_absorbs(&t, turn);
+        trial_free(&t);
+    }
+}
+
+static void every_combination_absorbs_into_the_whole(void **state)
+{
+    (void)state;
+    struct random r = random_start(7);
+    for (size_t i = 0; i < COMBINATIONS; i++) {
+        struct trial t;
+        trial_combine(&t, &r, i);
+        hold_absorbs(&t, random_below(&r, PARTS));
         trial_free(&t);
     }
 }
@@ -281,7 +352,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_merge_into_the_whole),
+        cmocka_unit_test(every_combination_merges_into_the_whole),
         cmocka_unit_test(parts_absorb_into_the_whole),
+        cmocka_unit_test(every_combination_absorbs_into_the_whole),
         cmocka_unit_test(absorbing_into_nothing_is_attending),
         cmocka_unit_test(absorbing_is_attending_and_merging),
         cmocka_unit_test(a_sink_is_one_more_key),

@@ -82,7 +82,7 @@ static struct full fill_up(const struct chunk_rows *rows, const char *from, size
     for (size_t j = 0; j < CHUNK; j++) {
         char *row = memory + j * Dv * size;
         size_t n = j >= rows->from && j < rows->to ? D : 0;
-        const char *at = from + (j - rows->from) * rows->stride;
+        const char *at = n ? from + (j - rows->from) * rows->stride : NULL;
         if (n && rows->type == form)
             memcpy(row, at, n * size);
         else if (n)
