@@ -250,8 +250,24 @@ struct definition case_definition(const struct attend_case *c)
                                .context = c};
 }
 
-/* The size P of a score on its way, and its error in units of u: of float32 and of bf16. */
-static double key_error(const struct attend_case *c, size_t t, size_t h, size_t i, double error[2])
+/* What rounding queries to integers adds to a score's error: of each block of 32, half a step (and
+ * what float32 adds to it) for every |k|; a step is the largest |q| / 32,639. */
+static double bytes_error(const float *q, const float *k, size_t D, double scale)
+{
+    double error = 0;
+    for (size_t b = 0; b < D; b += 32) {
+        double largest = 0, sum = 0;
+        for (size_t d = b; d < b + 32; d++) {
+            largest = fmax(largest, fabs((double)q[d]));
+            sum += fabs((double)k[d]);
+        }
+        error += 0.504 / 32639 * largest * sum * scale;
+    }
+    return error;
+}
+
+/* The size P of a score on its way, and its error in units of u, by enum arithmetic. */
+static double key_error(const struct attend_case *c, size_t t, size_t h, size_t i, double error[3])
 {
     const trib_attention *a = &c->attention;
     const float *q = c->q + (t * c->H + h) * c->D, *w = a->additive;
@@ -265,7 +281,8 @@ static double key_error(const struct attend_case *c, size_t t, size_t h, size_t 
     if (!isfinite(P)) /* not in the set, or all is NaN */
         return 0;
     e += (D + (w ? 2 : 3)) * P;
-    error[1] = w ? 0 : (0x1p16 + D) * P;
+    error[IN_BF16] = w ? 0 : (0x1p16 + D) * P;
+    error[IN_BYTES] = w || c->type != TRIB_KV_Q8_0 ? 0 : bytes_error(q, k, c->D, scale) * 0x1p24;
     if (a->softcap != 0) {
         e += P + 10 * (double)a->softcap;
         P = fmin(P, (double)a->softcap);
@@ -283,34 +300,35 @@ static double key_error(const struct attend_case *c, size_t t, size_t h, size_t 
         e += P + b;
         P += b;
     }
-    error[0] = e + 2 * P;
-    error[1] += error[0];
+    error[IN_F32] = e + 2 * P;
+    error[IN_BF16] += error[IN_F32];
+    error[IN_BYTES] += error[IN_F32];
     return P;
 }
 
 void case_expect(const struct attend_case *c, size_t t, size_t h, struct expected *out)
 {
     struct definition definition = case_definition(c);
-    double e[2] = {0, 0}, n = (double)(c->S < 512 ? c->S : 512);
+    double e[3] = {0, 0, 0}, n = (double)(c->S < 512 ? c->S : 512);
     assert_true(c->D <= 256);
     *out = (struct expected){.t = t, .h = h};
     out->s = definition_timestep(&definition, t, h, out->y);
     definition.v = c->v_size;
     definition_timestep(&definition, t, h, out->reach);
     for (size_t i = 0; i < c->S; i++) {
-        double one[2] = {0, 0};
+        double one[3] = {0, 0, 0};
         if (!case_sees(c, t, i))
             continue;
         out->M = fmax(out->M, key_error(c, t, h, i, one));
-        e[0] = fmax(e[0], one[0]);
-        e[1] = fmax(e[1], one[1]);
+        for (size_t b = 0; b < 3; b++)
+            e[b] = fmax(e[b], one[b]);
         for (size_t d = 0; d < c->D; d++)
             out->largest =
                 fmax(out->largest, (double)c->v_size[(i * c->G + h / (c->H / c->G)) * c->D + d]);
     }
-    for (size_t b = 0; b < 2; b++)
+    for (size_t b = 0; b < 3; b++)
         out->E[b] = (e[b] + 8 * out->M + 5 + 48 + n + 7 * (double)(c->S / 512 + 2)) * 0x1p-24 +
-                    (b ? 0x1p-8 + 0x1p-13 : 0);
+                    (b == IN_BF16 ? 0x1p-8 + 0x1p-13 : 0);
 }
 
 size_t case_expect_some(const struct attend_case *c, struct random *r, struct expected *out,
@@ -415,28 +433,39 @@ static bool near(double got, double exact, double error)
     return got == exact || fabs(got - exact) <= 1.001 * error;
 }
 
-static bool rounds_to_bf16(const struct attend_case *c, const struct kernels *k)
+enum arithmetic case_arithmetic(const struct attend_case *c, const struct kernels *k)
 {
-    return strcmp(k->name, "avx512bf16") == 0 && c->type == TRIB_KV_BF16;
+    if (strcmp(k->name, "avx512bf16") != 0)
+        return IN_F32;
+    if (c->type == TRIB_KV_Q8_0 && !c->attention.additive)
+        return IN_BYTES;
+    return c->type == TRIB_KV_BF16 ? IN_BF16 : IN_F32;
 }
 
 double case_error(const struct attend_case *c, const struct kernels *k, const struct expected *x)
 {
-    return x->E[rounds_to_bf16(c, k)];
+    return x->E[case_arithmetic(c, k)];
 }
 
 void case_hold(const struct attend_case *c, const struct kernels *k, const struct expected *x,
                const struct result *got, double more)
 {
     double u = 0x1p-24, E = case_error(c, k, x) + more, S = (double)c->S;
-    double lost = S * (rounds_to_bf16(c, k) ? 0x1p-120 : 0x1p-147) * (x->largest + 1);
+    enum arithmetic how = case_arithmetic(c, k);
+    double tiny = how == IN_BF16 ? 0x1p-120 : how == IN_BYTES ? 0x1p-92 : 0x1p-147;
+    double lost = S * tiny * (x->largest + 1);
+    /* The weights of a chunk are rounded by half a step, the largest p_j scale_j / 65,500, each;
+     * 127 scales are the largest value of the key, and what the largest p_j are of their sum is
+     * below 1. */
+    double rounded = how == IN_BYTES ? 0.504 * 64 / 65500 * x->largest : 0;
     double s_error = E + (3 * x->M + fabs(x->s) + 2 * log(S + 1) + 2) * u;
     size_t row = x->t * c->H + x->h;
     if (!near(got->s[row], x->s, s_error))
         fail_msg("%s: %s: s[%zu] = %.9g, expected %.17g within %.3g", k->name, case_name(c), row,
                  (double)got->s[row], x->s, s_error);
     for (size_t d = 0; d < c->D; d++) {
-        double error = expm1(2 * E + 2 * u) * x->reach[d] + lost, v = got->v[row * c->D + d];
+        double error = expm1(2 * E + 2 * u) * x->reach[d] + lost + rounded,
+               v = got->v[row * c->D + d];
         if (!near(v, x->y[d], error))
             fail_msg("%s: %s: v[%zu][%zu] = %.9g, expected %.17g within %.3g", k->name,
                      case_name(c), row, d, v, x->y[d], error);

@@ -170,10 +170,15 @@ struct expected {
     double s, y[256], reach[256]; /* reach: sum_i a_i |v_i| */
     double largest;               /* |v| of a key that is seen */
     double M;
-    double E[2]; /* of float32 and of bf16 arithmetic */
+    double E[3]; /* of the scores, by enum arithmetic */
 };
 
 void case_expect(const struct attend_case *c, size_t t, size_t h, struct expected *out);
+
+/* What a table computes with: float32; bf16 where keys are; bytes, with 16 bits for queries and
+ * weights, where keys are Q8_0. */
+enum arithmetic { IN_F32, IN_BF16, IN_BYTES };
+enum arithmetic case_arithmetic(const struct attend_case *c, const struct kernels *k);
 
 /* E of the table. */
 double case_error(const struct attend_case *c, const struct kernels *k, const struct expected *x);

@@ -89,7 +89,8 @@ static void plan_cut(struct plan *p, int threads)
     p->cut = WIDE;
     if (p->spans < 2)
         return;
-    if (p->rows <= NARROW_TILES * p->kernels->tile_rows && p->spans >= enough && p->segment->layout == TRIB_KV_ROWS) {
+    if (p->rows <= NARROW_TILES * p->kernels->tile_rows && p->spans >= enough &&
+        p->segment->layout == TRIB_KV_ROWS) {
         p->cut = NARROW;
         p->items = p->spans;
     } else if (p->items < enough) {
@@ -227,8 +228,8 @@ static void tile_add(const struct plan *p, struct tile *t, struct loaded *chunk)
 enum { LOOK_AHEAD = 16384, LOOK_AHEAD_PANELS = SPAN_CHUNKS };
 
 /* What comes next from memory. One tile alone asks for the panel that it will read some panels
- * later, in the order in which absorb reads them: all keys, all values, the keys of the next span. Of
- * many tiles, which read the span from the cache, each asks for its part of the next span. */
+ * later, in the order in which absorb reads them: all keys, all values, the keys of the next span.
+ * Of many tiles, which read the span from the cache, each asks for its part of the next span. */
 static void tile_look_ahead(const struct plan *p, struct tile *t)
 {
     const char *reads[2 * SPAN_CHUNKS + LOOK_AHEAD_PANELS] = {NULL};

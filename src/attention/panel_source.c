@@ -73,7 +73,7 @@ struct stored_chunk panel_source_stored(const trib_segment *s, size_t g, size_t 
     if (s->layout != TRIB_KV_CHUNKS || start < s->first || start >= s->first + s->length)
         return (struct stored_chunk){NULL, NULL};
     return (struct stored_chunk){chunk_at(s, s->k, s->k_pages, start, g),
-                          chunk_at(s, s->v, s->v_pages, start, g)};
+                                 chunk_at(s, s->v, s->v_pages, start, g)};
 }
 
 static void prefetch(const char *row, size_t bytes)

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "kernel/exp.h"
+#include "kernel/kernel.h"
 #include "tributary/attention.h"
 
 static trib_status check(const char *who, const trib_states *out, const trib_states *a,
@@ -57,9 +58,49 @@ trib_status trib_state_merge(const trib_states *out, const trib_states *a, const
     return TRIB_OK;
 }
 
-/* s = m + log sum_p exp(s_p - m), v = sum_p exp(s_p - s) v_p with m the largest s_p; column by
- * column, so that `out` may be one of the parts. One part alone among empty ones is copied. */
-static void merge_all_one(const trib_states *out, const trib_states *parts, size_t n, size_t i)
+/* Parts and columns that are weighed together. */
+enum { MERGE_PARTS = 128, MERGE_COLUMNS = 128 };
+
+/* exp(s_p - m) of up to MERGE_PARTS parts that are not empty, from *next on, and where their values
+ * begin; returns how many there are and moves *next behind them. */
+static size_t merge_weights(const struct kernels *kernels, const trib_states *parts, size_t n,
+                            size_t i, float m, size_t *next, float *weight, const float **v)
+{
+    size_t count = 0;
+    for (; *next < n && count < MERGE_PARTS; ++*next) {
+        const trib_states *part = &parts[*next];
+        if (part->s[i] == -INFINITY)
+            continue;
+        weight[count] = part->s[i] - m;
+        v[count++] = part->v + i * part->head_dim;
+    }
+    kernels->exp(weight, count);
+    return count;
+}
+
+/* Columns [j, j + columns) of state i: v = sum_p exp(s_p - m) v_p / sum; returns the sum of the
+ * weights. Nothing is written before all is read, so that `out` may be one of the parts. */
+static float merge_columns(const struct kernels *kernels, const trib_states *out,
+                           const trib_states *parts, size_t n, size_t i, float m, size_t j,
+                           size_t columns)
+{
+    float value[MERGE_COLUMNS] = {0}, weight[MERGE_PARTS], sum = 0;
+    const float *v[MERGE_PARTS];
+    for (size_t next = 0; next < n;) {
+        size_t count = merge_weights(kernels, parts, n, i, m, &next, weight, v);
+        for (size_t p = 0; p < count; p++)
+            sum += weight[p];
+        kernels->weigh(value, weight, v, count, j, columns);
+    }
+    for (size_t c = 0; c < columns; c++)
+        out->v[i * out->head_dim + j + c] = value[c] / sum;
+    return sum;
+}
+
+/* s = m + log sum_p exp(s_p - m) with m the largest s_p. One part alone among empty ones is
+ * copied. */
+static void merge_all_one(const struct kernels *kernels, const trib_states *out,
+                          const trib_states *parts, size_t n, size_t i)
 {
     size_t D = out->head_dim, full = 0, last = 0;
     float m = -INFINITY, sum = 0;
@@ -71,22 +112,14 @@ static void merge_all_one(const trib_states *out, const trib_states *parts, size
         if (parts[p].s[i] > m)
             m = parts[p].s[i];
     }
-    if (full == 1) {
+    if (full == 0)
+        memset(out->v + i * D, 0, D * sizeof *out->v);
+    else if (full == 1)
         memmove(out->v + i * D, parts[last].v + i * D, D * sizeof *out->v);
-        out->s[i] = parts[last].s[i];
-        return;
-    }
-    for (size_t p = 0; p < n; p++)
-        if (parts[p].s[i] != -INFINITY)
-            sum += exp_scalar(parts[p].s[i] - m);
-    for (size_t j = 0; j < D; j++) {
-        float value = 0;
-        for (size_t p = 0; p < n; p++)
-            if (parts[p].s[i] != -INFINITY)
-                value += exp_scalar(parts[p].s[i] - m) / sum * parts[p].v[i * D + j];
-        out->v[i * D + j] = value;
-    }
-    out->s[i] = full == 0 ? -INFINITY : m + logf(sum);
+    for (size_t j = 0; j < D && full > 1; j += MERGE_COLUMNS)
+        sum = merge_columns(kernels, out, parts, n, i, m, j,
+                            D - j < MERGE_COLUMNS ? D - j : MERGE_COLUMNS);
+    out->s[i] = full == 0 ? -INFINITY : full == 1 ? parts[last].s[i] : m + logf(sum);
 }
 
 trib_status trib_state_merge_all(const trib_states *out, const trib_states *parts, size_t n,
@@ -97,8 +130,9 @@ trib_status trib_state_merge_all(const trib_states *out, const trib_states *part
         status = check("merging states", out, parts ? parts + p : NULL, error);
     if (status != TRIB_OK)
         return status;
+    const struct kernels *kernels = kernels_best();
     for (size_t i = 0; i < out->count; i++)
-        merge_all_one(out, parts, n, i);
+        merge_all_one(kernels, out, parts, n, i);
     return TRIB_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 static uint64_t read_xcr0(void)
@@ -12,7 +13,7 @@ static uint64_t read_xcr0(void)
     return (uint64_t)high << 32 | low;
 }
 
-struct cpu_features cpu_detect(void)
+static struct cpu_features ask(void)
 {
     struct cpu_features f = {0};
     unsigned a, b, c, d;
@@ -31,6 +32,21 @@ struct cpu_features cpu_detect(void)
     f.avx512bf16 =
         f.avx512 && bytes && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16);
     return f;
+}
+
+/* In a virtual machine each CPUID is a trip out of it, 20 microseconds and more. Threads that ask
+ * at once find the same. */
+struct cpu_features cpu_detect(void)
+{
+    enum { AVX2 = 1, AVX512 = 2, AVX512BF16 = 4, KNOWN = 8 };
+    static atomic_uint found;
+    unsigned known = atomic_load_explicit(&found, memory_order_relaxed);
+    if (!known) {
+        struct cpu_features f = ask();
+        known = KNOWN + f.avx2 * AVX2 + f.avx512 * AVX512 + f.avx512bf16 * AVX512BF16;
+        atomic_store_explicit(&found, known, memory_order_relaxed);
+    }
+    return (struct cpu_features){known & AVX2, known & AVX512, known & AVX512BF16};
 }
 #else
 struct cpu_features cpu_detect(void)

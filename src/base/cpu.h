@@ -10,7 +10,7 @@ struct cpu_features {
     bool avx512bf16; /* those, BF16, VNNI and VBMI */
 };
 
-/* Asked of CPUID and XGETBV at each call; all false on other architectures than x86-64. */
+/* Asked of CPUID and XGETBV once; all false on other architectures than x86-64. */
 struct cpu_features cpu_detect(void);
 
 #endif

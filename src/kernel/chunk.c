@@ -71,7 +71,8 @@ void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t
 static void unpack_scales(unpack_function *unpack, const void *chunk, size_t D, size_t b,
                           float scale[CHUNK])
 {
-    const uint16_t *scales = (const uint16_t *)(const void *)((const char *)chunk + chunk_scales(D));
+    const uint16_t *scales =
+        (const uint16_t *)(const void *)((const char *)chunk + chunk_scales(D));
     unpack(DTYPE_F16, scale, scales + b * CHUNK, CHUNK);
 }
 

@@ -190,6 +190,14 @@ struct kernels {
      * An empty side leaves the other as it is (save the sign of a zero). */
     void (*merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D);
 
+    /* x[i] = exp(x[i]), the bits of exp_scalar in every table. */
+    void (*exp)(float *x, size_t n);
+
+    /* y[j] = y[j] + w[0] x[0][from + j] + w[1] x[1][from + j] + ... over `parts` in order, j < n.
+     * Products and sums are rounded one by one: every table gives the same bits. */
+    void (*weigh)(float *y, const float *w, const float *const *x, size_t parts, size_t from,
+                  size_t n);
+
     /* out[j][i] = in[i][j] for i < rows, j < columns; strides in floats. */
     void (*transpose)(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
                       size_t columns);
@@ -207,6 +215,9 @@ static inline size_t panel_bytes(size_t D)
 /* The table of that name ("ref", "avx2", "avx512"); NULL or "" asks for the best this machine runs.
  * A name that is unknown is TRIB_INVALID, a table the machine cannot run TRIB_UNSUPPORTED. */
 trib_status kernels_choose(const struct kernels **out, const char *name, trib_error *error);
+
+/* The fastest table that this machine can run. */
+const struct kernels *kernels_best(void);
 
 /* Table i of those this machine can run, the slowest first; NULL after the last. */
 const struct kernels *kernels_at(size_t i);

@@ -351,8 +351,16 @@ static float fold_by_hand(const struct attend_case *c, const struct kernels *k, 
         const uint64_t *const words = &word;
         const bool finite = false;
         k->panel_load(&panel, panel_memory, &rows, D, PANEL_ONCE);
-        k->absorb(&(struct absorb){1, D, 1, q, &panels, &words, &finite, NULL, NULL, span.m, span.d,
-                                   span.o});
+        k->absorb(&(struct absorb){.rows = 1,
+                                   .head_dim = D,
+                                   .chunks = 1,
+                                   .q = q,
+                                   .panels = &panels,
+                                   .visible = &words,
+                                   .finite = &finite,
+                                   .m = span.m,
+                                   .d = span.d,
+                                   .o = span.o});
         if (start % 512 == 448 || start + 64 >= first + c->S)
             k->merge(&total, &span, 1, D);
     }

@@ -152,9 +152,9 @@ static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[
         /* Unpacking works within 128 bits: elements 0 to 7 and 16 to 23, then the others. */
         __m256i low01 = _mm256_unpacklo_epi8(x[0], x[1]), high01 = _mm256_unpackhi_epi8(x[0], x[1]);
         __m256i low23 = _mm256_unpacklo_epi8(x[2], x[3]), high23 = _mm256_unpackhi_epi8(x[2], x[3]);
-        __m256i y[4] = {
-            _mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
-            _mm256_unpacklo_epi16(high01, high23), _mm256_unpackhi_epi16(high01, high23)};
+        __m256i y[4] = {_mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
+                        _mm256_unpacklo_epi16(high01, high23),
+                        _mm256_unpackhi_epi16(high01, high23)};
         char *to = chunk + (n * D + b * 32) * 4;
         for (size_t i = 0; i < 4; i++) {
             _mm_store_si128((void *)(to + 16 * i), _mm256_castsi256_si128(y[i]));
@@ -175,8 +175,8 @@ static void load_blocks(struct panel *panel, char *memory, const struct chunk_ro
     for (size_t n = 0; n < CHUNK / 4; n++) {
         const char *four[4];
         for (size_t i = 0, j = 4 * n; i < 4; i++, j++)
-            four[i] = j >= rows->from && j < rows->to ? rows->v + (j - rows->from) * rows->stride
-                                                      : NULL;
+            four[i] =
+                j >= rows->from && j < rows->to ? rows->v + (j - rows->from) * rows->stride : NULL;
         pack_values(v, D, n, four);
     }
 }

@@ -7,11 +7,13 @@
  *     p_j scale_jb = c y_j, y_j = 256 high + low,  c = max_j p_j scale_jb / 65,500
  *     o_d += c sum_j y_j v_jd
  *
- * with k, v the bytes, x and y rounded to nearest: an error of 1.6e-5 of the largest q, and of 7.7e-6
- * of the largest p scale. The maxima are of what the row sees: what it does not see changes no bit.
+ * with k, v the bytes, x and y rounded to nearest: an error of 1.6e-5 of the largest q, and
+ * of 7.7e-6 of the largest p scale. The maxima are of what the row sees: what it does not see
+ * changes no bit.
  *
- * The dot product takes one side unsigned. Keys become so by adding 128, which is taken off again as
- * 128 times the sum of x; y is never negative. Scales of values must not be (panel_load sees to it).
+ * The dot product takes one side unsigned. Keys become so by adding 128, which is taken off again
+ * as 128 times the sum of x; y is never negative. Scales of values must not be (panel_load sees to
+ * it).
  */
 #ifndef KERNEL_AVX512_Q8_H
 #define KERNEL_AVX512_Q8_H
@@ -32,7 +34,8 @@ struct q8_queries {
     int32_t begin[TILE_ROWS][Q8_MOST_BLOCKS]; /* -128 times the sum of x */
 };
 
-/* Products of a tile with 32 keys or columns: two vectors, each of sums of high and of low bytes. */
+/* Products of a tile with 32 keys or columns: two vectors, each of sums of high and of low bytes.
+ */
 struct q8_sums {
     __m512i high[TILE_ROWS][2], low[TILE_ROWS][2];
 };
@@ -236,17 +239,17 @@ INLINE void q8_round_row(struct q8_weights *y, size_t r)
     for (size_t i = 0; i < 4; i++)
         n[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(&y->x[r][i * LANES]), inverse));
     __m512i first = _mm512_packus_epi32(n[0], n[1]), second = _mm512_packus_epi32(n[2], n[3]);
-    __m512i high =
-        _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
+    __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
     __m512i low =
         _mm512_packus_epi16(_mm512_and_si512(first, byte), _mm512_and_si512(second, byte));
     _mm512_store_si512(y->high[r], _mm512_permutexvar_epi32(order, high));
     _mm512_store_si512(y->low[r], _mm512_permutexvar_epi32(order, low));
 }
 
-/* Part `part` of the 2 R + 1 of weighing block b of chunk c, to stand between the steps of a product. */
-INLINE void q8_weigh_part(size_t R, const struct absorb *t, const struct span *w, size_t c, size_t b,
-                          struct q8_weights *y, size_t part)
+/* Part `part` of the 2 R + 1 of weighing block b of chunk c, to stand between the steps of a
+ * product. */
+INLINE void q8_weigh_part(size_t R, const struct absorb *t, const struct span *w, size_t c,
+                          size_t b, struct q8_weights *y, size_t part)
 {
     if (part < R) {
         const uint64_t *visible = t->visible[c];
@@ -263,8 +266,8 @@ INLINE void q8_weigh_part(size_t R, const struct absorb *t, const struct span *w
     }
 }
 
-/* o of block `at` takes its chunk, blocks counted through the chunks of the span; between the steps,
- * the weights for the next block. */
+/* o of block `at` takes its chunk, blocks counted through the chunks of the span; between the
+ * steps, the weights for the next block. */
 INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span *w,
                             struct q8_weights y[2], size_t at, struct asking *asking)
 {

@@ -70,8 +70,8 @@ INLINE __m512 exp2_form(enum dtype form, __m512 x)
 
 /* ---- Across lanes ---- */
 
-/* What lanes become when they are joined. Of NaN, the maximum takes b; as an integer a magnitude that
- * is NaN is larger than all numbers, so that MAGNITUDE keeps it. */
+/* What lanes become when they are joined. Of NaN, the maximum takes b; as an integer a magnitude
+ * that is NaN is larger than all numbers, so that MAGNITUDE keeps it. */
 enum join { SUM, MAXIMUM, MAGNITUDE };
 
 INLINE __m512 join(enum join how, __m512 a, __m512 b)
@@ -114,8 +114,8 @@ INLINE __m512 two_rows(enum join how, size_t R, size_t vectors, const float *row
                        r + 1 < R ? row_parts(how, vectors, row + vectors * LANES) : none);
 }
 
-/* Lane r of the result joins all of row r; lanes 8 to 15 repeat them. Each level makes one vector of
- * two, so that six rows cost 7 joins and not 24; few registers are needed at once. */
+/* Lane r of the result joins all of row r; lanes 8 to 15 repeat them. Each level makes one vector
+ * of two, so that six rows cost 7 joins and not 24; few registers are needed at once. */
 INLINE __m512 fold_rows(enum join how, size_t R, size_t vectors, const float *rows)
 {
     __m512 x = two_rows(how, R, vectors, rows, 0), y = two_rows(how, R, vectors, rows, 2);

@@ -25,3 +25,16 @@ void add_ref(float *y, const float *x, size_t n)
     for (size_t i = 0; i < n; i++)
         y[i] += x[i];
 }
+
+void exp_ref(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = exp_scalar(x[i]);
+}
+
+void weigh_ref(float *y, const float *w, const float *const *x, size_t parts, size_t from, size_t n)
+{
+    for (size_t p = 0; p < parts; p++)
+        for (size_t j = 0; j < n; j++)
+            y[j] += w[p] * x[p][from + j];
+}
