@@ -25,5 +25,10 @@ void weigh_ref(float *y, const float *w, const float *const *x, size_t parts, si
 void transpose_ref(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
                    size_t columns);
 void absorb_backward_ref(const struct absorb_backward *tile);
+void product_rows_ref(enum dtype arithmetic, void *out, size_t out_stride, const float *a,
+                      size_t a_m, size_t a_k, size_t rows, size_t terms);
+void product_panel_ref(enum dtype arithmetic, void *out, const float *b, size_t b_k, size_t b_n,
+                       size_t terms, size_t columns);
+void product_block_ref(const struct product_block *block);
 
 #endif
