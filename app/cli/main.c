@@ -24,7 +24,7 @@ static const struct command completion_command = {
 };
 
 static const struct command *const commands[] = {
-    &run_command,   &inspect_command, &tokenize_command,
+    &run_command,   &inspect_command, &tokenize_command,   &tokenizer_command,
     &bench_command, &manual_command,  &completion_command,
 };
 
