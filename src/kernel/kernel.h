@@ -185,6 +185,9 @@ struct kernels {
 
     /* What attention's backward is made of: see struct absorb_backward. */
     void (*absorb_backward)(const struct absorb_backward *tile);
+
+    /* What training adds: kernel/learn.h. */
+    const struct learn_kernels *learn;
 };
 
 /* Bytes of a panel in the largest form, a multiple of 64. */
