@@ -146,6 +146,8 @@ static void senseless_configurations_are_refused_by_name(void **state)
 {
     (void)state;
     struct predictor_config good = predictor_config_default();
+    good.context = (size_t)1 << 24;
+    good.layers = 8;
     const struct {
         size_t offset, value;
         const char *name;
@@ -155,6 +157,7 @@ static void senseless_configurations_are_refused_by_name(void **state)
         {offsetof(struct predictor_config, layers), 0, "layers"},
         {offsetof(struct predictor_config, layers), 100000, "layers"},
         {offsetof(struct predictor_config, context), SIZE_MAX, "context"},
+        {offsetof(struct predictor_config, width), (size_t)1 << 24, "memory"},
         {offsetof(struct predictor_config, ffn), 0, "ffn"},
         {offsetof(struct predictor_config, heads), 5, "heads"},
         {offsetof(struct predictor_config, heads), 128, "heads"},
@@ -171,12 +174,15 @@ static void senseless_configurations_are_refused_by_name(void **state)
     }
     struct predictor p;
     struct pass pass;
+    good.context = 64;
     good.dropout = NAN;
     assert_int_equal(predictor_open(&p, &good, tables_first(), 1, NULL), TRIB_INVALID);
     good.dropout = 0;
     assert_int_equal(predictor_open(&p, &good, tables_first(), 1, NULL), TRIB_OK);
     assert_int_equal(pass_open(&pass, &p, 1, good.context + 1, true, NULL), TRIB_INVALID);
     assert_int_equal(pass_open(&pass, &p, 0, 1, true, NULL), TRIB_INVALID);
+    assert_true(pass_bytes(&p, SIZE_MAX / 2, 64, true) == SIZE_MAX);
+    assert_int_equal(pass_open(&pass, &p, (size_t)1 << 30, 64, true, NULL), TRIB_NO_MEMORY);
     predictor_close(&p);
 }
 
