@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "kernel/kernel.h"
+#include "kernel/learn.h"
 #include "kernel/ref/ref.h"
 
 #if TRIB_HAVE_SIMD
@@ -15,20 +16,27 @@ enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
 
 static const struct kernels tables[TABLES] = {
     [REF] = {"ref", TILE_ROWS_REF, unpack_ref, pack_ref, dots_ref, rmsnorm_ref, swiglu_ref, add_ref,
-             softcap_ref, additive_ref, panel_load_ref, absorb_ref, merge_ref,
-             .transpose = transpose_ref, .absorb_backward = absorb_backward_ref},
+             softcap_ref, additive_ref, panel_load_ref, absorb_ref, merge_ref, .learn = &learn_ref,
+             .transpose = transpose_ref, .absorb_backward = absorb_backward_ref,
+             .product_rows = product_rows_ref, .product_panel = product_panel_ref,
+             .product_block = product_block_ref},
 #if TRIB_HAVE_SIMD
     [AVX2] = {"avx2", TILE_ROWS_AVX2, unpack_avx2, pack_avx2, dots_avx2, rmsnorm_avx2, swiglu_avx2,
               add_avx2, softcap_avx2, additive_avx2, panel_load_avx2, absorb_avx2, merge_avx2,
-              .transpose = transpose_avx2, .absorb_backward = absorb_backward_avx2},
+              .learn = &learn_avx2, .transpose = transpose_avx2,
+              .absorb_backward = absorb_backward_avx2, .product_rows = product_rows_ref,
+              .product_panel = product_panel_ref, .product_block = product_block_ref},
     [AVX512] = {"avx512", TILE_ROWS_AVX512, unpack_avx512, pack_avx512, dots_avx512, rmsnorm_avx512,
                 swiglu_avx512, add_avx512, softcap_avx512, additive_avx512, panel_load_avx512,
-                absorb_avx512, merge_avx512, .transpose = transpose_avx512,
-                .absorb_backward = absorb_backward_avx512},
+                absorb_avx512, merge_avx512, .learn = &learn_avx512, .transpose = transpose_avx512,
+                .absorb_backward = absorb_backward_avx512, .product_rows = product_rows_ref,
+                .product_panel = product_panel_ref, .product_block = product_block_ref},
     [AVX512BF16] = {"avx512bf16", TILE_ROWS_AVX512, unpack_avx512, pack_avx512, dots_avx512,
                     rmsnorm_avx512, swiglu_avx512, add_avx512, softcap_avx512, additive_avx512,
-                    panel_load_avx512bf16, absorb_avx512bf16, merge_avx512,
-                    .transpose = transpose_avx512, .absorb_backward = absorb_backward_avx512},
+                    panel_load_avx512bf16, absorb_avx512bf16, merge_avx512, .learn = &learn_avx512,
+                    .transpose = transpose_avx512, .absorb_backward = absorb_backward_avx512,
+                    .product_rows = product_rows_ref, .product_panel = product_panel_ref,
+                    .product_block = product_block_ref},
 #else
     [AVX2] = {.name = "avx2"},
     [AVX512] = {.name = "avx512"},

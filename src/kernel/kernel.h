@@ -123,6 +123,30 @@ struct absorb_backward {
 
 enum { BACKWARD_ROWS = 64 };
 
+/* The columns of b that lie together in a matrix product, and the rows in which its work is cut. */
+enum { PRODUCT_COLUMNS = 64, PRODUCT_ROWS = 6 };
+
+/* A part of a matrix product: rows against the columns of one panel over a block of terms,
+ *
+ *     c[m][n] = start + sum_k a[m][k] b[k][n]
+ *     start   = accumulate ? c[m][n] + bias[n] : bias[n]      (without bias: c[m][n], or 0)
+ *
+ * one chain of fused multiply-adds over ascending k, from start, for each element. a and b are in
+ * words of 4 bytes as product_rows and product_panel write them: a float32, or where the arithmetic
+ * is BF16 and the table has product_pairs, two terms in bf16, the first in the low half. */
+struct product_block {
+    enum dtype arithmetic; /* F32 or BF16 */
+    size_t rows, columns;  /* 1 to any, 1 to PRODUCT_COLUMNS */
+    size_t words;          /* of terms; 0: c = start */
+    const void *a;         /* [rows] of words, `a_stride` words from row to row */
+    size_t a_stride;
+    const void *b; /* [words][PRODUCT_COLUMNS], aligned to 64 */
+    float *c;      /* [rows][columns], c_stride floats from row to row */
+    size_t c_stride;
+    const float *bias; /* [columns], or NULL */
+    bool accumulate;
+};
+
 /* Chunks of a span: what absorb takes at once. */
 enum { SPAN_CHUNKS = 8 };
 
@@ -179,12 +203,26 @@ struct kernels {
      * An empty side leaves the other as it is (save the sign of a zero). */
     void (*merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D);
 
+    /* What training adds: kernel/learn.h. */
+    const struct learn_kernels *learn;
+
     /* out[j][i] = in[i][j] for i < rows, j < columns; strides in floats. */
     void (*transpose)(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
                       size_t columns);
 
     /* What attention's backward is made of: see struct absorb_backward. */
     void (*absorb_backward)(const struct absorb_backward *tile);
+
+    /* What matrix products are made of: see struct product_block. Of a, [rows][terms] with one of
+     * the strides 1, product_rows makes rows of words, and of b, [terms][columns] with one of the
+     * strides 1, product_panel makes a panel; columns that are not there may hold anything. Where a
+     * word is two terms, the missing one of an odd number is 0. */
+    bool product_pairs;
+    void (*product_rows)(enum dtype arithmetic, void *out, size_t out_stride, const float *a,
+                         size_t a_m, size_t a_k, size_t rows, size_t terms);
+    void (*product_panel)(enum dtype arithmetic, void *out, const float *b, size_t b_k, size_t b_n,
+                          size_t terms, size_t columns);
+    void (*product_block)(const struct product_block *block);
 };
 
 /* Bytes of a panel in the largest form, a multiple of 64. */

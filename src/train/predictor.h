@@ -72,7 +72,7 @@ struct predictor {
     struct predictor_config config;
     const struct predictor_kind *kind;
     const struct kernels *kernels;
-    int threads; /* at least 1; may be changed between calls */
+    int threads; /* at least 1; the same while a pass or a state is in use */
     struct parameters parameters;
 };
 
@@ -89,8 +89,9 @@ struct batch {
     size_t B, T;
     const int32_t *tokens;  /* [B][T], each from 0 to V - 1 */
     const int32_t *targets; /* [B][T]: the token that follows, or -1: not counted */
-    bool continues;         /* row b goes on where row b of the last forward ended: rnn carries its
-                               states over, the others have nothing to carry */
+    bool continues;         /* row b goes on where row b of the last forward ended, with the same B:
+                               rnn carries its states over, direct the tokens of its window;
+                               transformer begins anew in any case */
     bool training;          /* drop out */
     uint64_t seed, draw;    /* of dropout: no two batches of a training have the same draw */
 };

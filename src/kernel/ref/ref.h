@@ -22,5 +22,10 @@ void merge_ref(const struct partials *into, const struct partials *from, size_t 
 void transpose_ref(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
                    size_t columns);
 void absorb_backward_ref(const struct absorb_backward *tile);
+void product_rows_ref(enum dtype arithmetic, void *out, size_t out_stride, const float *a,
+                      size_t a_m, size_t a_k, size_t rows, size_t terms);
+void product_panel_ref(enum dtype arithmetic, void *out, const float *b, size_t b_k, size_t b_n,
+                       size_t terms, size_t columns);
+void product_block_ref(const struct product_block *block);
 
 #endif
