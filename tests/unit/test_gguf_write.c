@@ -180,7 +180,7 @@ static void comes_back(void **state)
     const struct place *place = *state;
     for (size_t i = 0; i < sizeof alignments / sizeof alignments[0]; i++) {
         struct gguf_writer *w = fill(alignments[i]);
-        struct gguf *file;
+        struct gguf *file = NULL;
         trib_error error;
         uint8_t *bytes;
         size_t size;
