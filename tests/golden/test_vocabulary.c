@@ -169,10 +169,13 @@ static void phi_3_chat(void **state)
 
 int main(void)
 {
-    static char llama_spm[] = "llama-spm", phi_3[] = "phi-3";
+    static char llama_spm[] = "llama-spm", phi_3[] = "phi-3", gpt_2[] = "gpt-2",
+                starcoder[] = "starcoder";
     const struct CMUnitTest tests[] = {
         {"llama_cpp_vectors: llama-spm", llama_cpp_vectors, NULL, NULL, llama_spm},
         {"llama_cpp_vectors: phi-3", llama_cpp_vectors, NULL, NULL, phi_3},
+        {"llama_cpp_vectors: gpt-2", llama_cpp_vectors, NULL, NULL, gpt_2},
+        {"llama_cpp_vectors: starcoder", llama_cpp_vectors, NULL, NULL, starcoder},
         cmocka_unit_test(stories_prompt),
         cmocka_unit_test(shakespeare_comes_back),
         cmocka_unit_test(phi_3_chat),
