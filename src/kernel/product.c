@@ -16,120 +16,157 @@
 
 #include "base/size.h"
 
-/* Terms of a block. With more rows than a few, a panel's block, 256 KiB of float32, stays in the
- * second-level cache while all tiles pass over it; with few, 16 KiB in the first. */
-enum { MANY_TERMS = 1024, FEW_TERMS = 64, FEW_ROWS = 16 };
+/* Terms of a block. With many rows a panel's block, 256 KiB, stays in the second-level cache while
+ * all tiles pass over it; with few, 16 KiB in the first. Where a is copied there is room for both.
+ */
+enum { MANY_TERMS = 1024, COPY_WORDS = 256, FEW_TERMS = 64, FEW_ROWS = 16 };
+
+/* Rows of a, copied together: a multiple of PRODUCT_ROWS. */
+enum { COPY_ROWS = 384 };
 
 /* Below this many multiply-adds waking the team costs more than it saves. */
 enum { SMALL_WORK = 1 << 15 };
 
-/* Rows of a, copied together. */
-enum { COPY_ROWS = 48 };
+/* Cycles for each term: of a tile, of packing a panel whose columns lie apart or together, and of
+ * copying a row of a. What is cheapest is cut. */
+enum { TILE_CYCLES = 24, TURN_CYCLES = 26, PACK_CYCLES = 8, COPY_CYCLES = 1 };
 
 struct plan {
     const struct kernels *kernels;
     const struct product *product;
-    size_t terms;    /* of a block: even */
-    size_t words;    /* of a row of a as the kernels read it: K, or K / 2 pairs */
-    bool copied;     /* a is copied */
-    size_t a_stride; /* words from row to row */
-    size_t tiles;    /* of rows, in a panel */
-    size_t tile_rows;
-    size_t panels;
-    size_t panel_bytes; /* of a block of a panel */
+    bool pairs;           /* a word is two terms */
+    size_t terms;         /* of a block: even */
+    bool copied;          /* a is copied */
+    size_t rows;          /* of a block */
+    size_t a_stride;      /* words from row to row */
+    size_t tiles, panels; /* of c */
+    size_t panel_bytes, copy_bytes;
 };
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
 
 static size_t words_of(const struct plan *p, size_t terms)
 {
-    bool pairs = p->product->arithmetic == DTYPE_BF16 && p->kernels->product_pairs;
-    return pairs ? size_ceil_div(terms, 2) : terms;
+    return p->pairs ? size_ceil_div(terms, 2) : terms;
 }
 
-static struct plan plan_of(const struct kernels *kernels, const struct product *product)
+static struct plan plan_of(const struct kernels *kernels, const struct product *t)
 {
-    struct plan p = {.kernels = kernels, .product = product};
-    bool few = product->M <= FEW_ROWS;
-    size_t most = few ? FEW_TERMS : MANY_TERMS;
-    p.terms = size_ceil_div(product->K, size_ceil_div(product->K, most) + !product->K);
+    struct plan p = {.kernels = kernels, .product = t};
+    p.pairs = t->arithmetic == DTYPE_BF16 && kernels->product_pairs;
+    p.copied = t->a_k != 1 || t->arithmetic == DTYPE_BF16;
+    size_t most = p.copied ? (p.pairs ? 2 * COPY_WORDS : COPY_WORDS) : MANY_TERMS;
+    if (t->M <= FEW_ROWS)
+        most = FEW_TERMS;
+    p.terms = size_ceil_div(t->K, size_ceil_div(t->K, most) + !t->K);
     p.terms += p.terms % 2;
-    p.words = words_of(&p, product->K);
-    p.copied = product->a_k != 1 || product->arithmetic == DTYPE_BF16;
+    p.rows = p.copied ? least(t->M, COPY_ROWS) : t->M;
     /* An odd number of cache lines, so that the rows of a tile lie in different sets. */
-    p.a_stride = p.copied ? (size_ceil_div(p.words, 16) | 1) * 16 : product->a_m;
-    p.tile_rows = few ? FEW_ROWS : PRODUCT_ROWS;
-    p.tiles = size_ceil_div(product->M, p.tile_rows);
-    p.panels = size_ceil_div(product->N, PRODUCT_COLUMNS);
+    p.a_stride = p.copied ? (size_ceil_div(words_of(&p, p.terms), 16) | 1) * 16 : t->a_m;
+    p.tiles = size_ceil_div(t->M, PRODUCT_ROWS);
+    p.panels = size_ceil_div(t->N, PRODUCT_COLUMNS);
     p.panel_bytes = words_of(&p, p.terms) * PRODUCT_COLUMNS * sizeof(float);
+    p.copy_bytes = p.copied ? p.rows * p.a_stride * sizeof(float) : 0;
     return p;
-}
-
-static size_t copy_bytes(const struct plan *p)
-{
-    size_t bytes = p->copied ? p->product->M * p->a_stride * sizeof(float) : 0;
-    return (bytes + 63) & ~(size_t)63;
 }
 
 size_t product_workspace(const struct kernels *kernels, const struct product *product, int threads)
 {
     struct plan p = plan_of(kernels, product);
-    return copy_bytes(&p) + (size_t)threads * p.panel_bytes;
+    return (size_t)threads * (p.panel_bytes + p.copy_bytes);
 }
 
-/* Part `index` of `count` of the rows of a. */
-static void copy_rows(const struct plan *p, float *copy, size_t index, size_t count)
-{
-    const struct product *t = p->product;
-    size_t blocks = size_ceil_div(t->M, COPY_ROWS);
-    for (size_t i = blocks * index / count; i < blocks * (index + 1) / count; i++) {
-        size_t m = i * COPY_ROWS, rows = t->M - m < COPY_ROWS ? t->M - m : COPY_ROWS;
-        p->kernels->product_rows(t->arithmetic, copy + m * p->a_stride, p->a_stride,
-                                 t->a + m * t->a_m, t->a_m, t->a_k, rows, t->K);
-    }
-}
+/* ---- One rectangle of c, by one thread ---- */
 
-/* Rows [m, m + rows) of the columns of a panel. */
-static void compute(const struct plan *p, const float *a, size_t panel, size_t m, size_t rows,
-                    void *memory)
+struct rectangle {
+    size_t m, rows, n, columns;
+};
+
+/* Rows of a over terms [k, k + terms), copied, against all panels of the rectangle. */
+static void compute_block(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
+                          char *memory)
 {
     const struct product *t = p->product;
-    size_t n = panel * PRODUCT_COLUMNS, left = t->N - n;
+    const float *a = t->a + at->m * t->a_m + k * t->a_k;
+    float *panel = (float *)(void *)memory, *copy = (float *)(void *)(memory + p->panel_bytes);
     struct product_block block = {
         .arithmetic = t->arithmetic,
-        .rows = rows,
-        .columns = left < PRODUCT_COLUMNS ? left : PRODUCT_COLUMNS,
+        .rows = at->rows,
+        .words = words_of(p, terms),
+        .a = p->copied ? copy : a,
         .a_stride = p->a_stride,
-        .b = memory,
-        .c = t->c + m * t->c_m + n,
+        .b = panel,
         .c_stride = t->c_m,
-        .bias = t->bias ? t->bias + n : NULL,
-        .accumulate = t->accumulate,
+        .accumulate = t->accumulate || k > 0,
     };
-    size_t k = 0;
-    do {
-        size_t terms = t->K - k < p->terms ? t->K - k : p->terms;
-        p->kernels->product_panel(t->arithmetic, memory, t->b + k * t->b_k + n * t->b_n, t->b_k,
+    if (p->copied)
+        p->kernels->product_rows(t->arithmetic, copy, p->a_stride, a, t->a_m, t->a_k, at->rows,
+                                 terms);
+    for (size_t i = 0; i < at->columns; i += PRODUCT_COLUMNS) {
+        size_t n = at->n + i;
+        block.columns = least(at->columns - i, PRODUCT_COLUMNS);
+        block.c = t->c + at->m * t->c_m + n;
+        block.bias = t->bias && k == 0 ? t->bias + n : NULL;
+        p->kernels->product_panel(t->arithmetic, panel, t->b + k * t->b_k + n * t->b_n, t->b_k,
                                   t->b_n, terms, block.columns);
-        block.a = a + m * p->a_stride + words_of(p, k);
-        block.words = words_of(p, terms);
         p->kernels->product_block(&block);
-        block.bias = NULL;
-        block.accumulate = true;
-        k += terms;
-    } while (k < t->K);
+    }
 }
 
-/* Part `index` of `count` of the line of tiles. */
-static void compute_share(const struct plan *p, const float *a, size_t index, size_t count,
-                          void *memory)
+static void compute(const struct plan *p, struct rectangle all, char *memory)
 {
-    size_t all = p->panels * p->tiles, end = all * (index + 1) / count;
-    for (size_t at = all * index / count, step; at < end; at += step) {
-        size_t first = at % p->tiles;
-        step = end - at < p->tiles - first ? end - at : p->tiles - first;
-        size_t m = first * p->tile_rows, rows = step * p->tile_rows;
-        compute(p, a, at / p->tiles, m, p->product->M - m < rows ? p->product->M - m : rows,
-                memory);
+    for (size_t m = 0; m < all.rows; m += p->rows) {
+        struct rectangle at = {all.m + m, least(all.rows - m, p->rows), all.n, all.columns};
+        size_t k = 0;
+        do {
+            size_t terms = least(p->product->K - k, p->terms);
+            compute_block(p, &at, k, terms, memory);
+            k += terms;
+        } while (k < p->product->K);
     }
+}
+
+/* ---- The cut ---- */
+
+/* In how many parts rows are cut, and columns: so that the longest share is the shortest. */
+struct grid {
+    size_t down, across;
+};
+
+static struct grid grid_of(const struct plan *p, size_t count)
+{
+    struct grid best = {1, 1};
+    size_t pack = p->product->b_n == 1 ? PACK_CYCLES : TURN_CYCLES, best_cost = SIZE_MAX;
+    for (size_t down = 1; down <= count; down++) {
+        size_t across = count / down;
+        size_t tiles = size_ceil_div(p->tiles, down), panels = size_ceil_div(p->panels, across);
+        size_t copy = p->copied ? tiles * PRODUCT_ROWS * COPY_CYCLES : 0;
+        size_t cost = tiles * panels * TILE_CYCLES + panels * pack + copy;
+        if (cost < best_cost) {
+            best_cost = cost;
+            best = (struct grid){down, across};
+        }
+    }
+    return best;
+}
+
+/* Share `index` of `count`. */
+static void compute_share(const struct plan *p, size_t index, size_t count, char *memory)
+{
+    struct grid grid = grid_of(p, count);
+    if (index >= grid.down * grid.across)
+        return;
+    size_t i = index % grid.down, j = index / grid.down;
+    size_t m = p->tiles * i / grid.down * PRODUCT_ROWS;
+    size_t m_end = p->tiles * (i + 1) / grid.down * PRODUCT_ROWS;
+    size_t n = p->panels * j / grid.across * PRODUCT_COLUMNS;
+    size_t n_end = p->panels * (j + 1) / grid.across * PRODUCT_COLUMNS;
+    struct rectangle part = {m, least(m_end, p->product->M) - m, n,
+                             least(n_end, p->product->N) - n};
+    compute(p, part, memory + index * (p->panel_bytes + p->copy_bytes));
 }
 
 void product(const struct kernels *kernels, const struct product *product, void *workspace,
@@ -138,26 +175,13 @@ void product(const struct kernels *kernels, const struct product *product, void 
     assert(product->a_m == 1 || product->a_k == 1);
     assert(product->b_k == 1 || product->b_n == 1);
     assert(product->arithmetic == DTYPE_F32 || product->arithmetic == DTYPE_BF16);
-    struct plan p = plan_of(kernels, product);
-    float *copy = workspace;
-    const float *a = p.copied ? copy : product->a;
-    char *panels = (char *)workspace + copy_bytes(&p);
-    bool small = product->M * product->N * product->K < SMALL_WORK;
     if (product->M == 0 || product->N == 0)
         return;
-    if (threads == 1 || small) {
-        if (p.copied)
-            copy_rows(&p, copy, 0, 1);
-        compute_share(&p, a, 0, 1, panels);
+    struct plan p = plan_of(kernels, product);
+    if (threads == 1 || product->M * product->N * product->K < SMALL_WORK) {
+        compute_share(&p, 0, 1, workspace);
         return;
     }
 #pragma omp parallel num_threads(threads)
-    {
-        size_t index = (size_t)omp_get_thread_num(), count = (size_t)omp_get_num_threads();
-        if (p.copied) {
-            copy_rows(&p, copy, index, count);
-#pragma omp barrier
-        }
-        compute_share(&p, a, index, count, panels + index * p.panel_bytes);
-    }
+    compute_share(&p, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads(), workspace);
 }

@@ -25,7 +25,12 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
                      size_t D);                                                                    \
     void transpose_##set(float *out, size_t out_stride, const float *in, size_t in_stride,         \
                          size_t rows, size_t columns);                                             \
-    void absorb_backward_##set(const struct absorb_backward *tile);
+    void absorb_backward_##set(const struct absorb_backward *tile);                                \
+    void product_rows_##set(enum dtype arithmetic, void *out, size_t out_stride, const float *a,   \
+                            size_t a_m, size_t a_k, size_t rows, size_t terms);                    \
+    void product_panel_##set(enum dtype arithmetic, void *out, const float *b, size_t b_k,         \
+                             size_t b_n, size_t terms, size_t columns);                            \
+    void product_block_##set(const struct product_block *block);
 
 SIMD_OPS(avx2)
 SIMD_OPS(avx512)
