@@ -9,10 +9,10 @@
  * nothing before the last n tokens has any influence. The window goes on over batches that
  * continue.
  */
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "train/layers.h"
 #include "train/linear.h"
 
@@ -45,8 +45,10 @@ struct window {
 
 static trib_status check(const struct predictor_config *c, trib_error *error)
 {
-    (void)error;
-    assert(c->model == MODEL_DIRECT);
+    if ((size_t)c->activation > ACTIVATION_RELU || c->ffn < 1)
+        return error_set(error, TRIB_INVALID,
+                         "ffn and activation: expected 1 or more and 0 to 1, found %zu and %d",
+                         c->ffn, (int)c->activation);
     return TRIB_OK;
 }
 
