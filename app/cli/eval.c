@@ -125,8 +125,8 @@ static double surprise(const float *logits, size_t V, int32_t id)
 
 /* Tokens first to end, of which those from `scored` on count: each is predicted from the ones
  * before it in the window. */
-static trib_status score_window(struct job *job, const trib_session_options *session_options, size_t first,
-                                size_t scored, size_t end, struct progress *progress,
+static trib_status score_window(struct job *job, const trib_session_options *session_options,
+                                size_t first, size_t scored, size_t end, struct progress *progress,
                                 trib_error *error)
 {
     size_t V = job->shape.vocabulary;
@@ -162,8 +162,7 @@ static trib_status score(struct job *job, const struct values *v, trib_error *er
     job->window = v->context && v->context < most ? v->context : most;
     job->stride = v->stride && v->stride < job->window ? v->stride : job->window;
     progress_open(&progress, 0, job->count - 1);
-    for (size_t first = 0, next = 1; next < job->count && status == TRIB_OK;
-         first += job->stride) {
+    for (size_t first = 0, next = 1; next < job->count && status == TRIB_OK; first += job->stride) {
         size_t left = job->count - 1 - first;
         size_t end = first + (left < job->window ? left : job->window);
         status = score_window(job, &session_options, first, next, end, &progress, error);
@@ -213,9 +212,9 @@ const struct command eval_command = {
     .name = "eval",
     .operands = "MODEL TEXT",
     .summary = "Measure how well a model predicts a text",
-    .description =
-        "Prints the mean loss in nats per token, its exponential, and bits per byte, which compares\n"
-        "models of any vocabulary. Every token but the first is scored once.",
+    .description = "Prints the mean loss in nats per token, its exponential, and bits per byte, "
+                   "which compares\n"
+                   "models of any vocabulary. Every token but the first is scored once.",
     .operands_least = 2,
     .operands_most = 2,
     .options = options,

@@ -167,27 +167,27 @@ static void write_series(const struct plot *p, size_t s, const struct axis *hori
 void plot_write(const struct plot *p, bool alone, FILE *out)
 {
     struct axis horizontal = {.first = LEFT, .last = PLOT_WIDTH - RIGHT, .logarithmic = p->log_x};
-    struct axis vertical = {
-        .first = PLOT_HEIGHT - BOTTOM, .last = TOP, .logarithmic = p->log_y};
+    struct axis vertical = {.first = PLOT_HEIGHT - BOTTOM, .last = TOP, .logarithmic = p->log_y};
     find_range(p, &horizontal, &vertical);
     if (alone)
         fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", out);
-    fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" class=\"plot\" "
-            "role=\"img\">\n<style>.plot{--ink:#1c2430;--paper:#fff;--faint:#d8dde3;max-width:%dpx}"
-            "@media(prefers-color-scheme:dark){.plot{--ink:#e4e8ee;--paper:#14181f;--faint:#39414d}"
-            "}.plot text{font:13px system-ui,sans-serif;fill:var(--ink)}.plot .title{font-size:16px;"
-            "font-weight:600}.plot .grid{stroke:var(--faint);fill:none}.plot .line{fill:none;"
-            "stroke-width:1.8;stroke-linejoin:round}</style>\n"
-            "<rect width=\"%d\" height=\"%d\" fill=\"var(--paper)\"/>\n<text class=\"title\" "
-            "x=\"%d\" y=\"26\">",
-            PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH, PLOT_WIDTH, PLOT_HEIGHT, LEFT);
+    fprintf(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" class=\"plot\" "
+        "role=\"img\">\n<style>.plot{--ink:#1c2430;--paper:#fff;--faint:#d8dde3;max-width:%dpx}"
+        "@media(prefers-color-scheme:dark){.plot{--ink:#e4e8ee;--paper:#14181f;--faint:#39414d}"
+        "}.plot text{font:13px system-ui,sans-serif;fill:var(--ink)}.plot .title{font-size:16px;"
+        "font-weight:600}.plot .grid{stroke:var(--faint);fill:none}.plot .line{fill:none;"
+        "stroke-width:1.8;stroke-linejoin:round}</style>\n"
+        "<rect width=\"%d\" height=\"%d\" fill=\"var(--paper)\"/>\n<text class=\"title\" "
+        "x=\"%d\" y=\"26\">",
+        PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH, PLOT_WIDTH, PLOT_HEIGHT, LEFT);
     write_text(p->title, out);
     fputs("</text>\n", out);
     write_ticks(&horizontal, true, out);
     write_ticks(&vertical, false, out);
-    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">",
-            (LEFT + PLOT_WIDTH - RIGHT) / 2, PLOT_HEIGHT - 10);
+    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", (LEFT + PLOT_WIDTH - RIGHT) / 2,
+            PLOT_HEIGHT - 10);
     write_text(p->x_label, out);
     fprintf(out, "</text>\n<text transform=\"translate(16 %d)rotate(-90)\" text-anchor=\"middle\">",
             (TOP + PLOT_HEIGHT - BOTTOM) / 2);

@@ -7,9 +7,9 @@
 
 struct progress {
     bool terminal;
-    bool drawn;           /* the bar stands on the current line */
-    double start, shown;  /* seconds: of the begin, of the last drawing */
-    size_t first, total;  /* what was done at the begin, what there is */
+    bool drawn;          /* the bar stands on the current line */
+    double start, shown; /* seconds: of the begin, of the last drawing */
+    size_t first, total; /* what was done at the begin, what there is */
 };
 
 /* Seconds of a clock that only goes forward. */

@@ -57,8 +57,7 @@ static const struct option_row options[] = {
     {"steps", 'n', OPTION_SIZE, TRAIN(steps), "N", "updates of the weights (default: 2000)"},
     {"lr", 0, OPTION_FLOAT, TRAIN(lr), "X", "the highest learning rate (default: 0.001)"},
     {"min-lr", 0, OPTION_FLOAT, TRAIN(min_lr), "X", "the last one (default: a tenth of --lr)"},
-    {"warmup", 0, OPTION_SIZE, TRAIN(warmup), "N",
-     "steps until --lr is reached (default: 100)"},
+    {"warmup", 0, OPTION_SIZE, TRAIN(warmup), "N", "steps until --lr is reached (default: 100)"},
     {"beta1", 0, OPTION_FLOAT, TRAIN(beta1), "X", "of AdamW (default: 0.9)"},
     {"beta2", 0, OPTION_FLOAT, TRAIN(beta2), "X", "of AdamW (default: 0.99)"},
     {"weight-decay", 0, OPTION_FLOAT, TRAIN(weight_decay), "X", "of matrices (default: 0.1)"},
@@ -71,16 +70,14 @@ static const struct option_row options[] = {
      "of the factors of matrix products: f32 (default) or bf16"},
     {"save-type", 0, OPTION_STRING, TRAIN(save_type), "TYPE",
      "of matrices in the model's file: f32 (default), f16, bf16 or q8_0"},
-    {"threads", 0, OPTION_SIZE, OWN(threads), "N",
-     "threads (default: one for each processor)"},
+    {"threads", 0, OPTION_SIZE, OWN(threads), "N", "threads (default: one for each processor)"},
     {"eval-every", 0, OPTION_SIZE, OWN(eval_every), "N",
      "steps from one validation to the next; 0: at the end (default: 250)"},
     {"eval-batches", 0, OPTION_SIZE, OWN(eval_batches), "N",
      "batches of a validation; 0: the whole part (default: 20)"},
     {"sample-every", 0, OPTION_SIZE, OWN(sample_every), "N",
      "steps from one sample of text to the next; 0: none (default: 500)"},
-    {"sample-tokens", 0, OPTION_SIZE, OWN(sample_tokens), "N",
-     "tokens of a sample (default: 100)"},
+    {"sample-tokens", 0, OPTION_SIZE, OWN(sample_tokens), "N", "tokens of a sample (default: 100)"},
     {"save-every", 0, OPTION_SIZE, OWN(save_every), "N",
      "steps from one saving to the next; 0: at the end (default: 500)"},
     {"log", 0, OPTION_STRING, OWN(log), "FILE", "write a line of JSON for each step"},
@@ -143,13 +140,13 @@ static void print_plan(const struct job *job, uint64_t before)
     fprintf(stderr, "steps   %zu to %zu, %zu tokens each; kernels %s, %d thread%s\n",
             trib_trainer_position(job->trainer), i->steps, i->tokens_per_step, i->kernels,
             i->threads, i->threads == 1 ? "" : "s");
-    fprintf(stderr,
-            "memory  at most %.1f MiB: weights and optimiser %.1f, activations %.1f, text %.1f, "
-            "program and files %.1f\n",
-            mib(i->peak_memory + before), mib(i->weights_memory), mib(i->activations_memory),
-            mib(i->text_memory),
-            mib(i->peak_memory + before - i->weights_memory - i->activations_memory -
-                i->text_memory));
+    fprintf(
+        stderr,
+        "memory  at most %.1f MiB: weights and optimiser %.1f, activations %.1f, text %.1f, "
+        "program and files %.1f\n",
+        mib(i->peak_memory + before), mib(i->weights_memory), mib(i->activations_memory),
+        mib(i->text_memory),
+        mib(i->peak_memory + before - i->weights_memory - i->activations_memory - i->text_memory));
 }
 
 static trib_status open_job(struct job *job, const char *const *texts, size_t count,
@@ -277,8 +274,8 @@ static int finish(struct job *job, trib_status status, trib_error *error)
     if (job->tokens)
         fprintf(stderr, "trained on %" PRIu64 " tokens in %.1f s (%.0f tokens/s)\n", job->tokens,
                 job->seconds, (double)job->tokens / job->seconds);
-    if (status == TRIB_OK && (!job->has_saved || job->saved != position ||
-                              position == job->info.steps))
+    if (status == TRIB_OK &&
+        (!job->has_saved || job->saved != position || position == job->info.steps))
         status = save(job, error);
     if (status == TRIB_OK) {
         fprintf(stderr, "%s%s is the model after step %zu of %zu%s\n",
@@ -325,7 +322,8 @@ const struct command train_command = {
     .operands = "TEXT...",
     .summary = "Train a predictor of text",
     .description =
-        "Learns to predict the tokens of the texts, one after the other read as one. What it prints\n"
+        "Learns to predict the tokens of the texts, one after the other read as one. What it "
+        "prints\n"
         "goes to standard error. Ctrl-C saves and ends; --resume goes on as if nothing had been.",
     .operands_least = 1,
     .operands_most = SIZE_MAX,

@@ -137,8 +137,7 @@ trib_status train_log_sample(struct train_log *log, size_t step, const char *tex
                              trib_error *error)
 {
     return write_line(
-        log,
-        json_pack("{s:I, s:o}", "step", (json_int_t)step, "sample", json_text(text, length)),
+        log, json_pack("{s:I, s:o}", "step", (json_int_t)step, "sample", json_text(text, length)),
         error);
 }
 

@@ -39,11 +39,11 @@ extern "C" {
  * looked at. */
 typedef struct trib_train_options {
     /* The predictor. */
-    const char *model;     /* "direct", "rnn", "transformer" */
-    const char *block;     /* transformer: "lecture", "modern" */
-    const char *positions; /* transformer of the lecture's block: "learned", "sinusoidal" */
-    const char *cell;      /* rnn: "elman", "gru", "lstm" */
-    const char *attention; /* rnn, over its past states: "none", "dot", "general", "additive" */
+    const char *model;      /* "direct", "rnn", "transformer" */
+    const char *block;      /* transformer: "lecture", "modern" */
+    const char *positions;  /* transformer of the lecture's block: "learned", "sinusoidal" */
+    const char *cell;       /* rnn: "elman", "gru", "lstm" */
+    const char *attention;  /* rnn, over its past states: "none", "dot", "general", "additive" */
     const char *activation; /* direct: "tanh", "relu" */
     size_t layers;          /* L: hidden layers, cells or blocks */
     size_t heads;           /* H, divides the width */
@@ -105,12 +105,12 @@ void trib_trainer_close(trib_trainer *trainer);
 /* What a trainer is. Fixed from the moment it is open. */
 typedef struct trib_train_info {
     uint64_t parameters;
-    size_t vocabulary;       /* V */
-    uint64_t text_bytes;     /* of all texts */
+    size_t vocabulary;   /* V */
+    uint64_t text_bytes; /* of all texts */
     uint64_t train_tokens, validation_tokens;
-    size_t steps;            /* of the training */
-    size_t tokens_per_step;  /* batch x context x accumulate */
-    const char *kernels;     /* the name of the table; static storage */
+    size_t steps;           /* of the training */
+    size_t tokens_per_step; /* batch x context x accumulate */
+    const char *kernels;    /* the name of the table; static storage */
     int threads;
 
     /* Bytes of memory. Peak is the most that training and saving take at one time. */
@@ -132,9 +132,9 @@ trib_status trib_trainer_prepare(trib_trainer *trainer, trib_error *error);
 size_t trib_trainer_position(const trib_trainer *trainer); /* steps done */
 
 typedef struct trib_train_step {
-    size_t step;   /* its number, from 1 */
-    double loss;   /* mean over the step's tokens, nats per token, before the update */
-    double norm;   /* of the gradient, before clipping */
+    size_t step; /* its number, from 1 */
+    double loss; /* mean over the step's tokens, nats per token, before the update */
+    double norm; /* of the gradient, before clipping */
     double lr;
     size_t tokens; /* trained on */
 } trib_train_step;

@@ -49,8 +49,8 @@ static trib_status open_cache(trib_session *session, const trib_session_options 
                               trib_error *error)
 {
     struct kv_shape shape;
-    trib_status status = session_resolve(&session->engine->model.config, options, &shape,
-                                         &session->limit, error);
+    trib_status status =
+        session_resolve(&session->engine->model.config, options, &shape, &session->limit, error);
     if (status == TRIB_OK)
         session->cache = kv_open(shape, session->limit);
     return status;
@@ -155,9 +155,8 @@ static trib_status append(trib_session *session, const int32_t *ids, size_t coun
                           .tokens = ids + done,
                           .count = chunk,
                           .outputs = every ? chunk : chunk == left};
-        status =
-            model_forward(&engine->model, &engine->activations, &run, 1,
-                          every ? logits + done * engine->vocabulary : logits, error);
+        status = model_forward(&engine->model, &engine->activations, &run, 1,
+                               every ? logits + done * engine->vocabulary : logits, error);
         done += chunk;
     }
     return status;

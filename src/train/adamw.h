@@ -13,7 +13,8 @@
 struct adamw {
     double lr, beta1, beta2, eps, weight_decay;
     uint64_t t;
-    double scale; /* of the gradient, first of all: clipping, and the mean over accumulated batches */
+    double
+        scale; /* of the gradient, first of all: clipping, and the mean over accumulated batches */
 };
 
 /* For each of the n parameters w with gradient g and moments m and v:
@@ -37,7 +38,8 @@ double gradient_clip(double norm, double most);
  * down to `low`, which is reached at step `steps`. (Loshchilov and Hutter 2017, "SGDR".)
  *
  *     step < warmup:  high (step + 1) / (warmup + 1)
- *     otherwise:      low + (high - low) (1 + cos(pi x)) / 2,  x = (step - warmup) / (steps - warmup)
+ *     otherwise:      low + (high - low) (1 + cos(pi x)) / 2,  x = (step - warmup) / (steps -
+ * warmup)
  */
 struct schedule {
     double high, low;

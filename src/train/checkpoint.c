@@ -158,9 +158,9 @@ static trib_status read_stamp(struct stamp *stamp, const struct gguf *file, trib
     uint32_t version = 0;
     trib_status status = gguf_get_string(file, "general.architecture", &name, NULL, error);
     if (status == TRIB_OK && !slice_is(name, architecture))
-        status = error_set(error, TRIB_FORMAT,
-                           "%s: general.architecture: expected %s, found %.*s", file->name,
-                           architecture, name.length > 40 ? 40 : (int)name.length, name.bytes);
+        status = error_set(error, TRIB_FORMAT, "%s: general.architecture: expected %s, found %.*s",
+                           file->name, architecture, name.length > 40 ? 40 : (int)name.length,
+                           name.bytes);
     if (status == TRIB_OK)
         status = gguf_get_u32(file, "training.version", &version, NULL, error);
     if (status == TRIB_OK && version != VERSION)

@@ -15,16 +15,16 @@ enum { NARROW = 1 << 16 }; /* vocabularies up to this size have ids of 16 bits *
 
 /* Calls one step for each text, mapped while it runs. */
 static trib_status each_text(const char *const *paths, size_t count,
-                             trib_status (*step)(void *context, struct slice text,
-                                                 const char *path, trib_error *error),
+                             trib_status (*step)(void *context, struct slice text, const char *path,
+                                                 trib_error *error),
                              void *context, trib_error *error)
 {
     for (size_t i = 0; i < count; i++) {
         struct file_map map;
         trib_status status = file_map_open(&map, paths[i], error);
         if (status == TRIB_OK)
-            status = step(context, (struct slice){(const char *)map.bytes, map.size}, paths[i],
-                          error);
+            status =
+                step(context, (struct slice){(const char *)map.bytes, map.size}, paths[i], error);
         file_map_close(&map);
         if (status != TRIB_OK)
             return status;
@@ -134,8 +134,7 @@ size_t data_memory(const struct data *data)
     return data->count * (data->narrow ? sizeof *data->narrow : sizeof *data->wide);
 }
 
-static trib_status check_part(const char *name, size_t found, size_t B, size_t T,
-                              trib_error *error)
+static trib_status check_part(const char *name, size_t found, size_t B, size_t T, trib_error *error)
 {
     size_t needed = B * T + 1;
     if (found >= needed)

@@ -183,8 +183,7 @@ struct predictor_config train_options_config(const trib_train_options *o, size_t
     struct predictor_config c = predictor_config_default();
     c.model = (enum predictor_model)choice_of(predictor_models, o->model);
     c.block = (enum predictor_block)choice_of(predictor_blocks, o->block);
-    c.positions =
-        (enum predictor_positions)choice_of(predictor_position_kinds, o->positions);
+    c.positions = (enum predictor_positions)choice_of(predictor_position_kinds, o->positions);
     c.cell = (enum predictor_cell)choice_of(predictor_cells, o->cell);
     c.attention = (enum predictor_attention)choice_of(predictor_attentions, o->attention);
     c.activation = (enum predictor_activation)choice_of(predictor_activations, o->activation);

@@ -44,8 +44,8 @@ trib_status train_options_get(trib_train_options *o, const struct gguf *file, tr
 trib_status train_whole_get(uint64_t *out, const char *key, const struct gguf *file,
                             trib_error *error);
 
-/* `o` = the options of a training, `saved`, that is resumed with options `given`: TRIB_INVALID where
- * one is neither its default nor as saved, unless it is free. */
+/* `o` = the options of a training, `saved`, that is resumed with options `given`: TRIB_INVALID
+ * where one is neither its default nor as saved, unless it is free. */
 trib_status train_options_resume(trib_train_options *o, const trib_train_options *saved,
                                  const trib_train_options *given, trib_error *error);
 

@@ -189,8 +189,8 @@ static trib_status read_lecture(struct predictor_config *c, const struct gguf *f
     if ((status = get_count(file, LECTURE, "attention.head_count", MOST_WIDTH, &c->heads, error)) ||
         (status = get_count(file, LECTURE, "attention.head_count_kv", MOST_WIDTH, &c->kv_heads,
                             error)) ||
-        (status = get_choice(file, LECTURE, "positions", predictor_position_kinds, &positions,
-                             error)) ||
+        (status =
+             get_choice(file, LECTURE, "positions", predictor_position_kinds, &positions, error)) ||
         (status = gguf_get_f32(file, key_of(LECTURE, "attention.layer_norm_epsilon").text,
                                &c->norm_eps, NULL, error)))
         return status;
@@ -241,10 +241,10 @@ trib_status predictor_config_read(struct predictor_config *config, const struct 
         (status = get_count(file, a, "context_length", MOST_CONTEXT, &c->context, error)) ||
         (status = get_count(file, a, "embedding_length", MOST_WIDTH, &c->width, error)) ||
         (status = get_count(file, a, "block_count", MOST_LAYERS, &c->layers, error)) ||
-        (a != RNN && (status = get_count(file, a, "feed_forward_length", MOST_WIDTH, &c->ffn,
-                                         error))))
+        (a != RNN &&
+         (status = get_count(file, a, "feed_forward_length", MOST_WIDTH, &c->ffn, error))))
         return status;
-    return a == RNN ? read_rnn(c, file, error)
+    return a == RNN      ? read_rnn(c, file, error)
            : a == DIRECT ? read_direct(c, file, error)
                          : read_lecture(c, file, error);
 }

@@ -23,7 +23,8 @@ static trib_status resolve_machine(trib_train_options *o, const struct kernels *
     if (o->threads < 1 || o->threads > THREADS_MAX)
         return error_set(error, TRIB_INVALID, "threads: expected 1 to %d, found %d", THREADS_MAX,
                          o->threads);
-    trib_status status = kernels_choose(kernels, o->kernels ? o->kernels : getenv("TRIB_CPU"), error);
+    trib_status status =
+        kernels_choose(kernels, o->kernels ? o->kernels : getenv("TRIB_CPU"), error);
     o->kernels = status == TRIB_OK ? (*kernels)->name : NULL;
     return status;
 }
@@ -63,8 +64,7 @@ static trib_status open_parts(struct trib_trainer *t, const char *const *texts, 
         return status;
     struct predictor_config config = train_options_config(&t->options, t->data.vocabulary);
     if ((status = predictor_open(&t->predictor, &config, kernels, t->options.threads, error)) ||
-        (status =
-             predictor_check_type(&t->predictor, train_options_save_type(&t->options), error)))
+        (status = predictor_check_type(&t->predictor, train_options_save_type(&t->options), error)))
         return status;
     return data_check(&t->data, t->options.batch, t->options.context, trainer_streams(t), error);
 }
@@ -241,8 +241,8 @@ static void update(struct trib_trainer *t, double norm, double lr)
     for (size_t i = 0; i < p->count; i++) {
         size_t at = p->list[i].offset;
         u.weight_decay = p->list[i].decay ? (double)o->weight_decay : 0;
-        adamw_update(&u, p->weights + at, p->gradients + at, t->m + at, t->v + at,
-                     p->list[i].count, o->threads);
+        adamw_update(&u, p->weights + at, p->gradients + at, t->m + at, t->v + at, p->list[i].count,
+                     o->threads);
     }
 }
 
@@ -297,8 +297,7 @@ trib_status trib_trainer_evaluate(trib_trainer *t, size_t batches, trib_train_sc
         memcpy(t->carry, t->pass.carry, t->pass.carry_bytes);
     for (size_t n = 0; n < batches; n++) {
         struct batch batch = {.B = B, .T = T, .tokens = t->tokens, .targets = t->targets};
-        batch.continues =
-            data_stream(&t->data, DATA_VALIDATION, B, T, n, t->tokens, t->targets);
+        batch.continues = data_stream(&t->data, DATA_VALIDATION, B, T, n, t->tokens, t->targets);
         struct loss loss = pass_forward(&t->pass, &batch);
         total.sum += loss.sum;
         total.count += loss.count;
@@ -307,8 +306,8 @@ trib_status trib_trainer_evaluate(trib_trainer *t, size_t batches, trib_train_sc
         memcpy(t->pass.carry, t->carry, t->pass.carry_bytes);
     double loss = total.sum / (double)total.count;
     *out = (trib_train_score){.loss = loss,
-                              .bits_per_byte = loss / log(2) * (double)t->data.count /
-                                               (double)t->data.bytes,
+                              .bits_per_byte =
+                                  loss / log(2) * (double)t->data.count / (double)t->data.bytes,
                               .tokens = total.count};
     return TRIB_OK;
 }

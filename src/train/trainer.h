@@ -17,11 +17,11 @@ struct trib_trainer {
     size_t position; /* steps done */
 
     /* From trib_trainer_prepare on. */
-    struct pass pass;  /* backward, B x T */
-    float *m, *v;      /* [floats] moments, as the weights lie */
-    int32_t *tokens;   /* [B][T] */
-    int32_t *targets;  /* [B][T] */
-    void *carry;       /* of the pass, put aside while something else runs in it */
+    struct pass pass; /* backward, B x T */
+    float *m, *v;     /* [floats] moments, as the weights lie */
+    int32_t *tokens;  /* [B][T] */
+    int32_t *targets; /* [B][T] */
+    void *carry;      /* of the pass, put aside while something else runs in it */
 };
 
 /* True where batches are streams whose states carry over. */

@@ -11,9 +11,9 @@ enum vocabulary_kind { VOCABULARY_BYTES, VOCABULARY_CHARS, VOCABULARY_FILE };
 
 struct vocabulary {
     enum vocabulary_kind kind;
-    struct symbols symbols; /* of bytes and characters */
-    int32_t single[256];    /* the id of each character of one byte, -1: none */
-    struct gguf *own;       /* the file that was opened for it, or NULL */
+    struct symbols symbols;  /* of bytes and characters */
+    int32_t single[256];     /* the id of each character of one byte, -1: none */
+    struct gguf *own;        /* the file that was opened for it, or NULL */
     const struct gguf *file; /* where the tokenizer comes from */
     struct tokenizer *tokenizer;
 };

@@ -50,7 +50,8 @@ static void update_is_the_equation(void **state)
                                 .scale = 0.5};
         *after = *before;
         adamw_update(&a, after->w, after->g, after->m, after->v, N, 2);
-        double size = a.lr / (1 - pow(a.beta1, (double)t)), root = sqrt(1 - pow(a.beta2, (double)t));
+        double size = a.lr / (1 - pow(a.beta1, (double)t)),
+               root = sqrt(1 - pow(a.beta2, (double)t));
         for (size_t i = 0; i < N; i++) {
             double g = (double)before->g[i] * a.scale, old = (double)before->m[i];
             double m = old + (1 - a.beta1) * (g - old);
@@ -103,7 +104,8 @@ static void threads_change_no_bit(void **state)
     free(more);
 }
 
-/* Sums of n non-negative terms, each rounded: n 2^-53 of the sum at most, half of it after the root.
+/* Sums of n non-negative terms, each rounded: n 2^-53 of the sum at most, half of it after the
+ * root.
  */
 static void norm_is_the_root_of_the_squares(void **state)
 {

@@ -61,7 +61,8 @@ static void bytes_are_their_own_ids(void **state)
 static void chars_are_those_of_the_text(void **state)
 {
     (void)state;
-    static const char plain[] = "hello\n", mixed[] = "\xc3\xa9 \xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa8";
+    static const char plain[] = "hello\n",
+                      mixed[] = "\xc3\xa9 \xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa8";
     struct data d;
     struct vocabulary v;
     trib_error error = {0};
