@@ -93,12 +93,15 @@ static void interrupt(int signal)
     interrupted = 1;
 }
 
+/* A signal that is ignored, as in what a shell runs behind it, stays so. */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    static const int signals[] = {SIGINT, SIGTERM};
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, before;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < 2; i++)
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
 }
 
 /* One training under way. */
@@ -272,8 +275,9 @@ static int finish(struct job *job, trib_status status, trib_error *error)
     const char *output = job->values->output;
     size_t position = trib_trainer_position(job->trainer);
     if (job->tokens)
-        fprintf(stderr, "trained on %" PRIu64 " tokens in %.1f s (%.0f tokens/s)\n", job->tokens,
-                job->seconds, (double)job->tokens / job->seconds);
+        fprintf(stderr,
+                "trained on %" PRIu64 " tokens in %.1f s (%.0f tokens/s), memory %.1f MiB at most\n",
+                job->tokens, job->seconds, (double)job->tokens / job->seconds, mib(taken()));
     if (status == TRIB_OK &&
         (!job->has_saved || job->saved != position || position == job->info.steps))
         status = save(job, error);
