@@ -19,10 +19,13 @@
 /* Terms of a block. With many rows a panel's block, 256 KiB, stays in the second-level cache while
  * all tiles pass over it; with few, 16 KiB in the first. Where a is copied there is room for both.
  */
-enum { MANY_TERMS = 1024, COPY_WORDS = 256, FEW_TERMS = 64, FEW_ROWS = 16 };
+enum { MANY_TERMS = 1024, COPY_WORDS = 352, FEW_TERMS = 64, FEW_ROWS = 16 };
+
+/* Bytes of the panels that are packed together, and terms of them at a time. */
+enum { STRIP_BYTES = 1 << 17, STRIP_TERMS = 16 };
 
 /* Rows of a, copied together: a multiple of PRODUCT_ROWS. */
-enum { COPY_ROWS = 384 };
+enum { COPY_ROWS = 516 };
 
 /* Below this many multiply-adds waking the team costs more than it saves. */
 enum { SMALL_WORK = 1 << 15 };
@@ -39,6 +42,7 @@ struct plan {
     bool copied;          /* a is copied */
     size_t rows;          /* of a block */
     size_t a_stride;      /* words from row to row */
+    size_t strip;         /* panels packed together */
     size_t tiles, panels; /* of c */
     size_t panel_bytes, copy_bytes;
 };
@@ -69,6 +73,8 @@ static struct plan plan_of(const struct kernels *kernels, const struct product *
     p.tiles = size_ceil_div(t->M, PRODUCT_ROWS);
     p.panels = size_ceil_div(t->N, PRODUCT_COLUMNS);
     p.panel_bytes = words_of(&p, p.terms) * PRODUCT_COLUMNS * sizeof(float);
+    p.strip = t->b_n == 1 && t->M > FEW_ROWS ? STRIP_BYTES / (p.panel_bytes + 1) : 1;
+    p.strip = least(p.strip ? p.strip : 1, p.panels);
     p.copy_bytes = p.copied ? p.rows * p.a_stride * sizeof(float) : 0;
     return p;
 }
@@ -76,7 +82,7 @@ static struct plan plan_of(const struct kernels *kernels, const struct product *
 size_t product_workspace(const struct kernels *kernels, const struct product *product, int threads)
 {
     struct plan p = plan_of(kernels, product);
-    return (size_t)threads * (p.panel_bytes + p.copy_bytes);
+    return (size_t)threads * (p.strip * p.panel_bytes + p.copy_bytes);
 }
 
 /* ---- One rectangle of c, by one thread ---- */
@@ -85,20 +91,37 @@ struct rectangle {
     size_t m, rows, n, columns;
 };
 
+/* Packs the panels of a strip over terms [k, k + terms). Where the columns of b lie together, a few
+ * rows of all panels at a time: so memory is read in longer runs. */
+static void pack_strip(const struct plan *p, size_t n, size_t columns, size_t k, size_t terms,
+                       char *panels)
+{
+    const struct product *t = p->product;
+    size_t step = t->b_n == 1 ? STRIP_TERMS : terms;
+    for (size_t done = 0; done < terms; done += step)
+        for (size_t i = 0; i < columns; i += PRODUCT_COLUMNS) {
+            char *to = panels + i / PRODUCT_COLUMNS * p->panel_bytes;
+            p->kernels->product_panel(
+                t->arithmetic, to + words_of(p, done) * PRODUCT_COLUMNS * sizeof(float),
+                t->b + (k + done) * t->b_k + (n + i) * t->b_n, t->b_k, t->b_n,
+                least(terms - done, step), least(columns - i, PRODUCT_COLUMNS));
+        }
+}
+
 /* Rows of a over terms [k, k + terms), copied, against all panels of the rectangle. */
 static void compute_block(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
                           char *memory)
 {
     const struct product *t = p->product;
     const float *a = t->a + at->m * t->a_m + k * t->a_k;
-    float *panel = (float *)(void *)memory, *copy = (float *)(void *)(memory + p->panel_bytes);
+    float *copy = (float *)(void *)(memory + p->strip * p->panel_bytes);
+    size_t strip = p->strip * PRODUCT_COLUMNS;
     struct product_block block = {
         .arithmetic = t->arithmetic,
         .rows = at->rows,
         .words = words_of(p, terms),
         .a = p->copied ? copy : a,
         .a_stride = p->a_stride,
-        .b = panel,
         .c_stride = t->c_m,
         .accumulate = t->accumulate || k > 0,
     };
@@ -107,19 +130,23 @@ static void compute_block(const struct plan *p, const struct rectangle *at, size
                                  terms);
     for (size_t i = 0; i < at->columns; i += PRODUCT_COLUMNS) {
         size_t n = at->n + i;
+        if (i % strip == 0)
+            pack_strip(p, n, least(at->columns - i, strip), k, terms, memory);
         block.columns = least(at->columns - i, PRODUCT_COLUMNS);
+        block.b = memory + i % strip / PRODUCT_COLUMNS * p->panel_bytes;
         block.c = t->c + at->m * t->c_m + n;
         block.bias = t->bias && k == 0 ? t->bias + n : NULL;
-        p->kernels->product_panel(t->arithmetic, panel, t->b + k * t->b_k + n * t->b_n, t->b_k,
-                                  t->b_n, terms, block.columns);
         p->kernels->product_block(&block);
     }
 }
 
 static void compute(const struct plan *p, struct rectangle all, char *memory)
 {
-    for (size_t m = 0; m < all.rows; m += p->rows) {
-        struct rectangle at = {all.m + m, least(all.rows - m, p->rows), all.n, all.columns};
+    /* Even blocks: each packs all of b for itself. */
+    size_t step = size_ceil_div(all.rows, size_ceil_div(all.rows, p->rows));
+    step = size_ceil_div(step, PRODUCT_ROWS) * PRODUCT_ROWS;
+    for (size_t m = 0; m < all.rows; m += step) {
+        struct rectangle at = {all.m + m, least(all.rows - m, step), all.n, all.columns};
         size_t k = 0;
         do {
             size_t terms = least(p->product->K - k, p->terms);
@@ -166,7 +193,7 @@ static void compute_share(const struct plan *p, size_t index, size_t count, char
     size_t n_end = p->panels * (j + 1) / grid.across * PRODUCT_COLUMNS;
     struct rectangle part = {m, least(m_end, p->product->M) - m, n,
                              least(n_end, p->product->N) - n};
-    compute(p, part, memory + index * (p->panel_bytes + p->copy_bytes));
+    compute(p, part, memory + index * (p->strip * p->panel_bytes + p->copy_bytes));
 }
 
 void product(const struct kernels *kernels, const struct product *product, void *workspace,

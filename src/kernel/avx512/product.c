@@ -64,6 +64,7 @@ void product_panel_avx512(enum dtype arithmetic, void *out, const float *b, size
         for (size_t n = 0; n < columns; n += LANES) {
             size_t left = at_most(columns - n, LANES);
             __mmask16 lanes = (__mmask16)((1u << left) - 1);
+            _mm_prefetch((const char *)(b + (k + 16) * b_k + n), _MM_HINT_T0);
             _mm512_storeu_ps((float *)out + k * PRODUCT_COLUMNS + n,
                              _mm512_maskz_loadu_ps(lanes, b + k * b_k + n));
         }

@@ -12,6 +12,7 @@
 #include "kernel/avx512/transpose.h"
 #include "kernel/kernel.h"
 
+enum { LATE = 24 };
 enum { PANEL_STEP = PRODUCT_COLUMNS * 4, BLOCK = 16 };
 
 /* ---- The product ---- */
@@ -57,6 +58,15 @@ INLINE void sums_store(size_t R, size_t W, const struct sums *s, const struct pr
     }
 }
 
+/* Asks for the rows of c that come next. */
+INLINE void c_prefetch(size_t R, size_t W, const struct product_block *t, size_t m)
+{
+    for (size_t r = m; r < m + R && r < t->rows; r++)
+        UNROLL
+    for (size_t w = 0; w < W; w++)
+        _mm_prefetch((const char *)(t->c + r * t->c_stride + w * LANES), _MM_HINT_T0);
+}
+
 /* R rows by W vectors, from row m on. */
 INLINE void product_tile(enum dtype form, size_t R, size_t W, const struct product_block *t,
                          size_t m)
@@ -66,21 +76,26 @@ INLINE void product_tile(enum dtype form, size_t R, size_t W, const struct produ
     float *c = t->c + m * t->c_stride;
     struct sums s;
     sums_start(R, W, &s, t, c);
-    for (size_t i = 0; i < t->words; i++, a += 4, b += PANEL_STEP) {
-        __m512 right[TILE_VECTORS];
-        UNROLL
-        for (size_t w = 0; w < W; w++)
-            right[w] = lanes_load(b + 64 * w);
-        UNROLL
-        for (size_t r = 0; r < R; r++) {
-            __m512 left = lanes_broadcast(a + r * stride);
+    size_t early = t->words > LATE ? t->words - LATE : 0;
+    for (size_t i = 0, part = 0; part < 2; part++) {
+        for (size_t end = part ? t->words : early; i < end; i++, a += 4, b += PANEL_STEP) {
+            __m512 right[TILE_VECTORS];
             UNROLL
             for (size_t w = 0; w < W; w++)
-                if (form == DTYPE_BF16)
-                    lanes_dot_bf16(&s.at[r][w], left, right[w]);
-                else
-                    lanes_fma(&s.at[r][w], left, right[w]);
+                right[w] = lanes_load(b + 64 * w);
+            UNROLL
+            for (size_t r = 0; r < R; r++) {
+                __m512 left = lanes_broadcast(a + r * stride);
+                UNROLL
+                for (size_t w = 0; w < W; w++)
+                    if (form == DTYPE_BF16)
+                        lanes_dot_bf16(&s.at[r][w], left, right[w]);
+                    else
+                        lanes_fma(&s.at[r][w], left, right[w]);
+            }
         }
+        if (part == 0)
+            c_prefetch(R, W, t, m + R);
     }
     sums_store(R, W, &s, t, c);
 }
