@@ -115,10 +115,11 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
 /* -log p of a token, natural logarithm, in float64. */
 static double surprise(const float *logits, size_t V, int32_t id)
 {
-    double most = (double)logits[0], sum = 0;
+    double most = (double)logits[0];
     for (size_t i = 1; i < V; i++)
         most = fmax(most, (double)logits[i]);
-    for (size_t i = 0; i < V; i++)
+    double sum = exp((double)logits[0] - most);
+    for (size_t i = 1; i < V; i++)
         sum += exp((double)logits[i] - most);
     return log(sum) + most - (double)logits[id];
 }

@@ -276,7 +276,8 @@ static int finish(struct job *job, trib_status status, trib_error *error)
     size_t position = trib_trainer_position(job->trainer);
     if (job->tokens)
         fprintf(stderr,
-                "trained on %" PRIu64 " tokens in %.1f s (%.0f tokens/s), memory %.1f MiB at most\n",
+                "trained on %" PRIu64
+                " tokens in %.1f s (%.0f tokens/s), memory %.1f MiB at most\n",
                 job->tokens, job->seconds, (double)job->tokens / job->seconds, mib(taken()));
     if (status == TRIB_OK &&
         (!job->has_saved || job->saved != position || position == job->info.steps))

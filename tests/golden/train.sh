@@ -7,7 +7,10 @@
 # Writes TAP. Each case is one call of `expect`, or of `check` for what no pattern can say.
 # shellcheck disable=SC2086 # $small is words
 set -u
-trib=$1
+case $1 in
+/*) trib=$1 ;;
+*) trib=$PWD/$1 ;; # the cases run in another folder
+esac
 # shellcheck source=tests/golden/expect.sh
 . "$(dirname "$0")/expect.sh"
 
