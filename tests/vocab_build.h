@@ -1,5 +1,5 @@
-/* Small SentencePiece vocabularies for tests: a list of tokens becomes a GGUF file in memory and
- * that a tokenizer. */
+/* Small vocabularies for tests: a list of tokens becomes a GGUF file in memory and that a
+ * tokenizer: SentencePiece, or byte-level BPE where there are merges. */
 #ifndef VOCAB_BUILD_H
 #define VOCAB_BUILD_H
 
@@ -25,12 +25,21 @@ struct vocab_entry {
 struct vocab_options {
     const char *name; /* general.name, or NULL */
     bool no_kinds, no_scores, no_space_prefix;
+    const struct slice *merges; /* not NULL: the model is "gpt2" */
+    size_t merge_count;
+    const char *pre; /* tokenizer.ggml.pre, or NULL */
 };
 
 static inline void vocab_put(struct gguf_build *b, const struct vocab_entry *entries, size_t count,
                              struct vocab_options options)
 {
-    gguf_build_string(b, "tokenizer.ggml.model", "llama");
+    gguf_build_string(b, "tokenizer.ggml.model", options.merges ? "gpt2" : "llama");
+    if (options.pre)
+        gguf_build_string(b, "tokenizer.ggml.pre", options.pre);
+    if (options.merges)
+        gguf_build_array(b, "tokenizer.ggml.merges", GGUF_STRING, options.merge_count);
+    for (size_t i = 0; i < options.merge_count; i++)
+        put_slice(&b->values, options.merges[i].bytes, options.merges[i].length);
     if (options.name)
         gguf_build_string(b, "general.name", options.name);
     if (options.no_space_prefix)

@@ -19,6 +19,8 @@ build meson           the build system
 build ninja-build     runs what Meson plans
 build pkg-config      finds the libraries
 build libjansson-dev  JSON
+build libpcre2-dev    regular expressions of byte-level vocabularies
+build libutf8proc-dev characters taken apart and lowercased, for WordPiece
 build libxxhash-dev   hashes of content and checksums
 check libcmocka-dev   unit tests
 check clang           the second compiler, and headers compiled as C++

@@ -26,10 +26,7 @@
 #endif
 
 enum {
-    NAME_MOST = 120,  /* bytes of the path in messages, its end: they say more than the path */
-    KEY_MOST = 65535, /* bytes of a key or a tensor's name */
-    ALIGNMENT = 32,   /* where general.alignment says nothing */
-    ALIGNMENT_MOST = 65536,
+    NAME_MOST = 120, /* bytes of the path in messages, its end: they say more than the path */
     VALUE_LEAST = 8 + 1 + 4 + 1,          /* bytes of the shortest metadata entry */
     TENSOR_LEAST = 8 + 1 + 4 + 8 + 4 + 8, /* bytes of the shortest tensor entry */
 };
@@ -111,13 +108,13 @@ static trib_status read_string(struct reader *r, const char *what, struct slice 
     return skip_bytes(r, what, length);
 }
 
-/* A key or a tensor's name: a string of 1 to KEY_MOST bytes. */
+/* A key or a tensor's name: a string of 1 to GGUF_NAME_MOST bytes. */
 static trib_status read_name(struct reader *r, const char *what, struct slice *out)
 {
     trib_status status = read_string(r, what, out);
-    if (status == TRIB_OK && (out->length == 0 || out->length > KEY_MOST))
+    if (status == TRIB_OK && (out->length == 0 || out->length > GGUF_NAME_MOST))
         return error_set(r->error, TRIB_FORMAT, "%s: %s: expected 1 to %d bytes, found %zu",
-                         r->file->name, what, KEY_MOST, out->length);
+                         r->file->name, what, GGUF_NAME_MOST, out->length);
     return status;
 }
 
@@ -190,6 +187,14 @@ const char *gguf_type_name(enum gguf_type type)
         if (types[i].number == (uint32_t)type)
             return types[i].name;
     return "?";
+}
+
+size_t gguf_type_size(enum gguf_type type)
+{
+    for (size_t i = 0; i < TYPES; i++)
+        if (types[i].number == (uint32_t)type)
+            return types[i].bytes;
+    return 0;
 }
 
 static trib_status read_type(struct reader *r, struct slice key, enum gguf_type *out,
@@ -369,16 +374,16 @@ static trib_status read_tensor(struct reader *r, struct gguf_tensor *t, uint64_t
 static trib_status read_alignment(const struct reader *r, uint64_t *out)
 {
     const struct gguf_value *v = gguf_find(r->file, "general.alignment");
-    uint32_t alignment = ALIGNMENT;
+    uint32_t alignment = GGUF_ALIGNMENT;
     if (v && v->type != GGUF_U32)
         return error_set(r->error, TRIB_FORMAT, "%s: general.alignment: expected u32, found %s",
                          r->file->name, gguf_type_name(v->type));
     if (v)
         memcpy(&alignment, v->data, sizeof alignment);
-    if (alignment == 0 || alignment > ALIGNMENT_MOST || (alignment & (alignment - 1)) != 0)
+    if (alignment == 0 || alignment > GGUF_ALIGNMENT_MOST || (alignment & (alignment - 1)) != 0)
         return error_set(r->error, TRIB_FORMAT,
                          "%s: general.alignment: expected a power of two up to %d, found %u",
-                         r->file->name, ALIGNMENT_MOST, alignment);
+                         r->file->name, GGUF_ALIGNMENT_MOST, alignment);
     *out = alignment;
     return TRIB_OK;
 }

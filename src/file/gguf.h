@@ -40,7 +40,12 @@ enum gguf_type {
 #undef GGUF_TYPE_ENUM
 };
 
-enum { GGUF_MAX_DIMS = 4 };
+enum {
+    GGUF_MAX_DIMS = 4,
+    GGUF_NAME_MOST = 65535, /* bytes of a key or a tensor's name */
+    GGUF_ALIGNMENT = 32,    /* of tensors where general.alignment says nothing */
+    GGUF_ALIGNMENT_MOST = 65536,
+};
 
 /* One metadata entry. */
 struct gguf_value {
@@ -91,6 +96,9 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *file, const char *
 
 /* "u32", "string", "array"...; static storage. */
 const char *gguf_type_name(enum gguf_type type);
+
+/* Bytes of a value of this type; 0 where that varies. */
+size_t gguf_type_size(enum gguf_type type);
 
 /* Typed access by key. A missing key leaves *out as it was and succeeds with *found = false, unless
  * `found` is NULL: then the key is required and its absence is TRIB_FORMAT. A value of another

@@ -44,8 +44,8 @@ struct family {
     struct vocab_defaults defaults;
 
     /* Makes the family's own tables; *state is NULL before, and goes to `close` also on failure.
-     * The vocabulary outlives the state. */
-    trib_status (*open)(void **state, const struct vocab *vocab, const struct gguf *file,
+     * The vocabulary outlives the state; what the file is silent about may be set in it. */
+    trib_status (*open)(void **state, struct vocab *vocab, const struct gguf *file,
                         trib_error *error);
     void (*close)(void *state);
 

@@ -1,7 +1,7 @@
 /* A binary min-heap of small items, for the queues of merges and of special tokens.
  *
- * Items with equal keys come out in no particular order: a caller who needs one puts it into the
- * key. A zeroed struct is an empty heap; free(heap.items) releases it. */
+ * Of items with equal keys the one with the smaller a comes out first, of those the one with the
+ * smaller b. A zeroed struct is an empty heap; free(heap.items) releases it. */
 #ifndef TEXT_HEAP_H
 #define TEXT_HEAP_H
 
@@ -20,6 +20,13 @@ struct heap {
     size_t count, capacity;
 };
 
+static inline bool heap_before(const struct heap_item *x, const struct heap_item *y)
+{
+    if (x->key != y->key)
+        return x->key < y->key;
+    return x->a != y->a ? x->a < y->a : x->b < y->b;
+}
+
 /* False when there is no memory; the heap is then as it was. */
 static inline bool heap_push(struct heap *heap, struct heap_item item)
 {
@@ -32,7 +39,7 @@ static inline bool heap_push(struct heap *heap, struct heap_item item)
         heap->capacity = capacity;
     }
     size_t hole = heap->count++;
-    while (hole > 0 && item.key < heap->items[(hole - 1) / 2].key) {
+    while (hole > 0 && heap_before(&item, &heap->items[(hole - 1) / 2])) {
         heap->items[hole] = heap->items[(hole - 1) / 2];
         hole = (hole - 1) / 2;
     }
@@ -50,9 +57,9 @@ static inline struct heap_item heap_pop(struct heap *heap)
         size_t child = hole * 2 + 1;
         if (child >= heap->count)
             break;
-        if (child + 1 < heap->count && heap->items[child + 1].key < heap->items[child].key)
+        if (child + 1 < heap->count && heap_before(&heap->items[child + 1], &heap->items[child]))
             child++;
-        if (last.key <= heap->items[child].key)
+        if (!heap_before(&heap->items[child], &last))
             break;
         heap->items[hole] = heap->items[child];
         hole = child;

@@ -94,7 +94,7 @@ static void spm_close(void *state)
     free(spm);
 }
 
-static trib_status spm_open(void **state, const struct vocab *vocab, const struct gguf *file,
+static trib_status spm_open(void **state, struct vocab *vocab, const struct gguf *file,
                             trib_error *error)
 {
     struct spm *spm = *state = calloc(1, sizeof *spm);

@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "text/bpe.h"
 #include "text/family.h"
 #include "text/special.h"
 #include "text/spm.h"
 #include "text/vocab.h"
+#include "text/wordpiece.h"
 
-static const struct family *const families[] = {&family_spm};
+static const struct family *const families[] = {&family_spm, &family_bpe, &family_wordpiece};
 
 struct tokenizer {
     const struct family *family;
@@ -39,14 +41,15 @@ static trib_status find_family(const struct gguf *file, const struct family **ou
         return error_set(error, TRIB_UNSUPPORTED,
                          "%s: the file has no vocabulary: tokenizer.ggml.model is \"%s\"",
                          file->name, vocab_quote(model).text);
-    return error_set(error, TRIB_UNSUPPORTED,
-                     "%s: tokenizer.ggml.model is \"%s\", supported is \"llama\"", file->name,
-                     vocab_quote(model).text);
+    return error_set(
+        error, TRIB_UNSUPPORTED,
+        "%s: tokenizer.ggml.model is \"%s\", supported are \"llama\", \"gpt2\" and \"bert\"",
+        file->name, vocab_quote(model).text);
 }
 
 trib_status tokenizer_open(struct tokenizer **out, const struct gguf *file, trib_error *error)
 {
-    const struct family *family;
+    const struct family *family = NULL;
     *out = NULL;
     trib_status status = find_family(file, &family, error);
     if (status)

@@ -6,6 +6,7 @@
 #include "text/utf8.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 struct lead {
     unsigned char length;    /* bytes of the character; 0: no character begins with this byte */
@@ -48,6 +49,27 @@ size_t utf8_decode(const char *text, size_t length, uint32_t *code)
     }
     *code = value;
     return lead.length;
+}
+
+size_t utf8_valid(const char *text, size_t length)
+{
+    size_t valid = 0;
+    while (valid < length) {
+        uint64_t eight;
+        if (length - valid >= sizeof eight) {
+            memcpy(&eight, text + valid, sizeof eight);
+            if ((eight & 0x8080808080808080u) == 0) {
+                valid += sizeof eight;
+                continue;
+            }
+        }
+        uint32_t code;
+        size_t bytes = utf8_decode(text + valid, length - valid, &code);
+        if (bytes == 0)
+            break;
+        valid += bytes;
+    }
+    return valid;
 }
 
 size_t utf8_encode(uint32_t code, char out[4])

@@ -10,6 +10,9 @@
  * truncated). `length` is the number of bytes readable and at least 1. */
 size_t utf8_decode(const char *text, size_t length, uint32_t *code);
 
+/* How many bytes at the start of text[0..length) are whole valid characters. */
+size_t utf8_valid(const char *text, size_t length);
+
 /* Writes a code point (at most U+10FFFF) as 1 to 4 bytes; returns how many. */
 size_t utf8_encode(uint32_t code, char out[4]);
 

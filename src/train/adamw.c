@@ -11,26 +11,46 @@ enum { PIECES = 64, CHAINS = 8 };
 /* Below this many numbers waking the team costs more than it saves. */
 enum { SMALL_WORK = 1 << 14 };
 
+/* Parameters that one thread updates in a row. */
+enum { RUN = 4096 };
+
+/* The constants of an update, rounded once. */
+struct constants {
+    float scale, keep, new1, old2, new2, size, root, eps;
+};
+
+static void update_run(const struct constants *c, float *restrict w, const float *restrict g,
+                       float *restrict m, float *restrict v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float gradient = g[i] * c->scale;
+        float mean = m[i] + c->new1 * (gradient - m[i]);
+        float square = c->old2 * v[i] + c->new2 * (gradient * gradient);
+        m[i] = mean;
+        v[i] = square;
+        w[i] = c->keep * w[i] - c->size * (mean / (sqrtf(square) / c->root + c->eps));
+    }
+}
+
 void adamw_update(const struct adamw *update, float *w, const float *g, float *m, float *v,
                   size_t n, int threads)
 {
     const double t = (double)update->t;
-    const float scale = (float)update->scale;
-    const float keep = (float)(1 - update->lr * update->weight_decay);
-    const float new1 = (float)(1 - update->beta1);
-    const float old2 = (float)update->beta2, new2 = (float)(1 - update->beta2);
-    const float size = (float)(update->lr / (1 - pow(update->beta1, t)));
-    const float root = (float)sqrt(1 - pow(update->beta2, t));
-    const float eps = (float)update->eps;
+    const struct constants c = {
+        .scale = (float)update->scale,
+        .keep = (float)(1 - update->lr * update->weight_decay),
+        .new1 = (float)(1 - update->beta1),
+        .old2 = (float)update->beta2,
+        .new2 = (float)(1 - update->beta2),
+        .size = (float)(update->lr / (1 - pow(update->beta1, t))),
+        .root = (float)sqrt(1 - pow(update->beta2, t)),
+        .eps = (float)update->eps,
+    };
 
-#pragma omp parallel for simd schedule(static) num_threads(threads) if (n >= SMALL_WORK)
-    for (size_t i = 0; i < n; i++) {
-        float gradient = g[i] * scale;
-        float mean = m[i] + new1 * (gradient - m[i]);
-        float square = old2 * v[i] + new2 * (gradient * gradient);
-        m[i] = mean;
-        v[i] = square;
-        w[i] = keep * w[i] - size * (mean / (sqrtf(square) / root + eps));
+#pragma omp parallel for schedule(static) num_threads(threads) if (n >= SMALL_WORK)
+    for (size_t first = 0; first < n; first += RUN) {
+        size_t count = n - first < RUN ? n - first : RUN;
+        update_run(&c, w + first, g + first, m + first, v + first, count);
     }
 }
 

@@ -4,19 +4,10 @@
  * rest is the text. Whatever the vocabulary, opening it fails with one line or gives a tokenizer
  * whose ids exist, whose decoding stays within its bounds, and which gives the text back where the
  * rules of spm.c promise it. */
-#include <stdlib.h>
-#include <string.h>
-
+#include "tokenizer_checks.h"
 #include "vocab_build.h"
 
 #define SP "\xe2\x96\x81" /* U+2581, a space */
-
-/* Not assert: it shall hold in every build. */
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 enum option {
     PARSE_SPECIAL = 1,
@@ -29,34 +20,18 @@ enum option {
     OWN_IDS = 128, /* two more bytes: the ids of BOS and EOS */
 };
 
-enum { TOKENS_LIMIT = 255, BYTES = 256, CHECKED = 32 };
-
-struct input {
-    const uint8_t *bytes;
-    size_t size;
-};
-
-static uint8_t take(struct input *in)
-{
-    if (in->size == 0)
-        return 0;
-    in->size--;
-    return *in->bytes++;
-}
+enum { TOKENS_LIMIT = 255, BYTES = 256 };
 
 static size_t take_entries(struct input *in, struct vocab_entry *entries)
 {
     size_t count = take(in);
     for (size_t i = 0; i < count; i++) {
-        uint8_t kind = take(in), score = take(in), length = take(in) % 32;
-        if (length > in->size)
-            length = (uint8_t)in->size;
+        uint8_t kind = take(in), score = take(in);
+        struct slice text = take_slice(in, take(in) % 32);
         /* Mostly normal tokens; 0 and 7 are no kinds; a score of 255 is NaN. */
-        entries[i] = (struct vocab_entry){(const char *)in->bytes, length,
-                                          kind < 64 ? kind % 8 : TOKEN_NORMAL,
-                                          score == 255 ? __builtin_nanf("") : (int8_t)score / 8.0f};
-        in->bytes += length;
-        in->size -= length;
+        entries[i] =
+            (struct vocab_entry){text.bytes, text.length, kind < 64 ? kind % 8 : TOKEN_NORMAL,
+                                 score == 255 ? __builtin_nanf("") : (int8_t)score / 8.0f};
     }
     return count;
 }
@@ -89,35 +64,8 @@ static struct tokenizer *open_tokenizer(struct input *in, unsigned options)
     if (options & WHOLE)
         entries[count++] = (struct vocab_entry)VOCAB_ENTRY(SP, TOKEN_NORMAL, 0);
     vocab_put(&b, entries, count, vocab);
-    trib_status status = vocab_finish(&b, &tokenizer, &error);
-    CHECK(status == error.status && (status == TRIB_OK) == (tokenizer != NULL));
-    CHECK(strlen(error.message) > 0 || status == TRIB_OK);
-    CHECK(!strchr(error.message, '\n'));
+    check_opened(vocab_finish(&b, &tokenizer, &error), tokenizer, &error);
     return tokenizer;
-}
-
-/* Decodes one token into memory of exactly `capacity` bytes, where the sanitizer sees its ends. */
-static size_t decode_into(const struct tokenizer *tokenizer, int32_t id, bool first, bool special,
-                          size_t capacity)
-{
-    char *out = malloc(capacity ? capacity : 1);
-    CHECK(out);
-    size_t length =
-        tokenizer_decode(tokenizer, id, first, special, capacity ? out : NULL, capacity);
-    CHECK(length <= tokenizer_longest(tokenizer));
-    free(out);
-    return length;
-}
-
-static void check_decoding(const struct tokenizer *tokenizer, int32_t id)
-{
-    for (int mode = 0; mode < 4; mode++) {
-        bool first = mode & 1, special = mode & 2;
-        size_t length = decode_into(tokenizer, id, first, special, tokenizer_longest(tokenizer));
-        CHECK(decode_into(tokenizer, id, first, special, 0) == length);
-        CHECK(decode_into(tokenizer, id, first, special, length / 2) == length);
-        CHECK(decode_into(tokenizer, id, first, special, length) == length);
-    }
 }
 
 /* True when the ids must decode to the text: no special token in it, no unknown one, a token for
@@ -143,21 +91,6 @@ static bool must_come_back(const struct tokenizer *tokenizer, struct slice text,
     return has_space;
 }
 
-static void check_round_trip(const struct tokenizer *tokenizer, struct slice text,
-                             const int32_t *ids, size_t count)
-{
-    size_t capacity = text.length + tokenizer_longest(tokenizer), length = 0;
-    char *back = malloc(capacity);
-    CHECK(back);
-    for (size_t i = 0; i < count; i++) {
-        length +=
-            tokenizer_decode(tokenizer, ids[i], i == 0, false, back + length, capacity - length);
-        CHECK(length <= text.length);
-    }
-    CHECK(length == text.length && (length == 0 || memcmp(back, text.bytes, length) == 0));
-    free(back);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -173,13 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int32_t *ids = NULL;
     size_t count = 0, capacity = 0;
     CHECK(tokenizer_encode(tokenizer, text, how, &ids, &count, &capacity, NULL) == TRIB_OK);
-    for (size_t i = 0; i < count; i++) {
-        CHECK(ids[i] >= 0 && (size_t)ids[i] < tokenizer_count(tokenizer));
-        if (i < CHECKED)
-            check_decoding(tokenizer, ids[i]);
-    }
-    for (int32_t id = 0; id < CHECKED && (size_t)id < tokenizer_count(tokenizer); id++)
-        check_decoding(tokenizer, id);
+    check_ids(tokenizer, ids, count);
     if (!how.add_special && must_come_back(tokenizer, text, ids, count))
         check_round_trip(tokenizer, text, ids, count);
     free(ids);

@@ -8,29 +8,10 @@ set -u
 trib=$1
 data=${TRIB_DATA:-../shared/data}
 model=$data/stories260K/stories260K.gguf
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-n=0
+# shellcheck source=tests/golden/expect.sh
+. "$(dirname "$0")/expect.sh"
 skip=
 [ -r "$model" ] || skip="no test data $model"
-
-# expect NAME STATUS STDOUT STDERR COMMAND...: the exit status, and a pattern (of case) for each
-# stream. `needs data` before the name skips the case where the data is absent.
-expect() {
-    name=$1 status=$2 out=$3 err=$4
-    shift 4
-    n=$((n + 1))
-    timeout 60 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
-    got=$?
-    ok=ok
-    [ "$got" = "$status" ] || ok="not ok"
-    # shellcheck disable=SC2254 # patterns are meant to be patterns
-    case $(cat "$scratch/out") in $out) ;; *) ok="not ok" ;; esac
-    # shellcheck disable=SC2254
-    case $(cat "$scratch/err") in $err) ;; *) ok="not ok" ;; esac
-    echo "$ok $n - $name"
-    [ "$ok" = ok ] || sed 's/^/# /' "$scratch/out" "$scratch/err" | head -n 20
-}
 
 expect_with_data() {
     if [ -n "$skip" ]; then
@@ -63,7 +44,34 @@ for command in run inspect tokenize; do
         "$trib" $command --sing x
 done
 expect "manual page" 0 ".TH TRIB 1*repeat*penalty*" "" "$trib" manual
-expect "completion" 0 "_trib*--temperature*" "" "$trib" completion
+expect "completion" 0 "_trib*--temperature*--min-frequency*" "" "$trib" completion
+
+learned=$scratch/learned.gguf
+expect "tokenizer --help names its commands" 0 "Usage: trib tokenizer COMMAND*train*" "" \
+    "$trib" tokenizer --help
+expect "tokenizer without a command" 2 "" "trib tokenizer: expected COMMAND*" "$trib" tokenizer
+expect "tokenizer with an unknown command" 2 "" "trib tokenizer: unknown command 'sing'*" \
+    "$trib" tokenizer sing
+expect "tokenizer train --help" 0 "Usage: trib tokenizer train TEXT...*--vocab*" "" \
+    "$trib" tokenizer train --help
+expect "tokenizer train without an output" 2 "" "trib tokenizer train: --output: expected *" \
+    "$trib" tokenizer train "$scratch/text"
+expect "tokenizer train: a missing text" 1 "" "trib: $scratch/none: No such file*" \
+    "$trib" tokenizer train "$scratch/text" "$scratch/none" -o "$learned"
+expect "tokenizer train: too few tokens" 1 "" "trib: a vocabulary of 9 tokens: expected at least 256*" \
+    "$trib" tokenizer train "$scratch/text" -o "$learned" --vocab 9
+expect "tokenizer train: an unknown way of cutting words" 1 "" 'trib: "sing" is no way of cutting*' \
+    "$trib" tokenizer train "$scratch/text" -o "$learned" --pre sing
+expect "tokenizer train: a place that is a folder" 1 "" "trib: $scratch: cannot be written: *" \
+    "$trib" tokenizer train "$scratch/text" -o "$scratch"
+expect "tokenizer train" 0 "" "$learned: 261 tokens by 4 merges, from 10 words, 5 of them distinct" \
+    "$trib" tokenizer train "$scratch/text" "$scratch/text" -o "$learned" --vocab 261 \
+    --special "<|endoftext|>"
+expect "tokenizer train --json" 0 '{"file":*"vocabulary":261,"merges":5,"words":5*}' "" \
+    "$trib" tokenizer train "$scratch/text" -o "$learned.json" --vocab 261 --min-frequency 1 --json
+expect "what was learned encodes and decodes" 0 "on a time, upon<|endoftext|>" "" sh -c \
+    "printf 'on a time, upon<|endoftext|>' | '$trib' tokenize '$learned' --parse-special |
+    '$trib' tokenize '$learned' --decode --parse-special"
 
 story=', there was a little girl named Lily. She loved to play*Lily'
 expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \

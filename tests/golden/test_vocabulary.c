@@ -97,7 +97,8 @@ static void llama_cpp_vectors(void **state)
                          count < ids.count ? ids.ids[count] : TOKEN_NONE);
         }
         assert_int_equal(ids.count, count);
-        assert_decodes_to(tokenizer, &ids, input);
+        if (strcmp(tokenizer_model(tokenizer), "bert") != 0) /* which normalises */
+            assert_decodes_to(tokenizer, &ids, input);
         line = line_end + 1;
         cases++;
     }
@@ -169,10 +170,14 @@ static void phi_3_chat(void **state)
 
 int main(void)
 {
-    static char llama_spm[] = "llama-spm", phi_3[] = "phi-3";
+    static char llama_spm[] = "llama-spm", phi_3[] = "phi-3", gpt_2[] = "gpt-2",
+                starcoder[] = "starcoder", bert_bge[] = "bert-bge";
     const struct CMUnitTest tests[] = {
         {"llama_cpp_vectors: llama-spm", llama_cpp_vectors, NULL, NULL, llama_spm},
         {"llama_cpp_vectors: phi-3", llama_cpp_vectors, NULL, NULL, phi_3},
+        {"llama_cpp_vectors: gpt-2", llama_cpp_vectors, NULL, NULL, gpt_2},
+        {"llama_cpp_vectors: bert-bge", llama_cpp_vectors, NULL, NULL, bert_bge},
+        {"llama_cpp_vectors: starcoder", llama_cpp_vectors, NULL, NULL, starcoder},
         cmocka_unit_test(stories_prompt),
         cmocka_unit_test(shakespeare_comes_back),
         cmocka_unit_test(phi_3_chat),

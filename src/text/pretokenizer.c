@@ -1,0 +1,240 @@
+/* The table of pre-tokenizers, and cutting a text with PCRE2.
+ *
+ * The expressions are the models' own, as their tokenizer.json files and llama.cpp's
+ * src/llama-vocab.cpp have them, except where noted. Two classes are spelled out: \s of PCRE2 holds
+ * U+180E, which is no white space since Unicode 6.3, so that property is asked for by name. */
+#include "text/pretokenizer.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/error.h"
+#include "text/utf8.h"
+
+#define SPACE "\\p{White_Space}"
+#define INK   "\\P{White_Space}"
+
+/* A run of white space leaves its last character to what follows; then what nothing else took. */
+#define SPACES SPACE "+(?!" INK ")|" SPACE "+"
+
+/* GPT-2: contractions, then words, numbers and the rest, each with at most a space before it. */
+#define GPT_2 "'(?:s|t|re|ve|m|ll|d)| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|" SPACES
+
+/* GPT-4 and its descendants, which differ in what is a word, a number and the rest. */
+#define ENDING        "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define NEITHER       "[^\\r\\n\\p{L}\\p{N}]?"
+#define UPPER         "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER         "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define GPT_4(number) ENDING "|" NEITHER "\\p{L}+|" REST(number, "[\\r\\n]*")
+#define CASED(ending, number)                                                                      \
+    NEITHER UPPER "*" LOWER "+" ending "|" NEITHER UPPER "+" LOWER "*" ending                      \
+                  "|" REST(number, "[\\r\\n/]*")
+#define REST(number, line_end)                                                                     \
+    number "| ?[^" SPACE "\\p{L}\\p{N}]+" line_end "|" SPACE "*[\\r\\n]+|" SPACES
+
+#define CJK "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
+
+/* The letters that DeepSeek's first models take for words: those with case, of the alphabets and
+ * the Unicode version that the model was made with. */
+#define DEEPSEEK_LETTERS                                                                           \
+    "A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}"                 \
+    "\\x{1c4}-\\x{293}\\x{295}-\\x{2af}\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}" \
+    "\\x{386}\\x{388}-\\x{38a}\\x{38c}\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}"         \
+    "\\x{48a}-\\x{52f}\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}"  \
+    "\\x{1c90}-\\x{1cba}\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}\\x{1d6b}-\\x{1d77}"                 \
+    "\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}"                 \
+    "\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}"         \
+    "\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}\\x{1fc6}-\\x{1fcc}"        \
+    "\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}"                 \
+    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{"     \
+    "2124}"                                                                                        \
+    "\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"         \
+    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"         \
+    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}"                  \
+    "\\x{a722}-\\x{a76f}\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}"                 \
+    "\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}"                 \
+    "\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}"         \
+    "\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}"
+
+static const struct pretokenizer_kind kinds[] = {
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "modern-bert", "gigachat"},
+     .expressions = {GPT_2}},
+    /* What llama.cpp does where a file names nothing. */
+    {.names = {"default"},
+     .expressions = {"[\\p{P}$+<=>^~|]+", GPT_2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
+               "lfm2"},
+     .expressions = {GPT_4("\\p{N}{1,3}")},
+     .whole_words = true,
+     .add_bos = true},
+    {.names = {"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"}, .expressions = {GPT_4("\\p{N}{1,3}")}},
+    {.names = {"qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "grok-2"},
+     .expressions = {GPT_4("\\p{N}")}},
+    {.names = {"gpt-4o", "llama4"}, .expressions = {CASED(ENDING "?", "\\p{N}{1,3}")}},
+    {.names = {"tekken"},
+     .expressions = {CASED("", "\\p{N}")},
+     .whole_words = true,
+     .add_bos = true},
+    {.names = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"},
+     .expressions = {"\\p{N}", GPT_2}},
+    {.names = {"falcon"}, .expressions = {"[\\p{P}$+<=>^~|`]+", GPT_2, "[0-9][0-9][0-9]"}},
+    {.names = {"deepseek-coder"},
+     .expressions = {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+", CJK, "\\p{N}"}},
+    /* \\s+$ of the original would look at a run of white space from each of its characters. */
+    {.names = {"deepseek-llm"},
+     .expressions = {"[\\r\\n]", SPACE "?[" DEEPSEEK_LETTERS "]+",
+                     SPACE "?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}"
+                           "\\x{3000}-\\x{3002}]+",
+                     "(?<!" SPACE ")" SPACE "++\\z", CJK, "\\p{N}+"}},
+    {.names = {"deepseek-v3"},
+     .expressions = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
+                     "[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+                     "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACES}},
+};
+
+/* Far above what any text within ENCODE_LIMIT needs, far below what a machine feels. */
+enum { MATCH_LIMIT = 1 << 28, HEAP_LIMIT_KIB = 1 << 16 };
+
+struct pretokenizer {
+    size_t count;
+    pcre2_code *codes[PRETOKENIZER_EXPRESSIONS];
+};
+
+const struct pretokenizer_kind *pretokenizer_find(struct slice name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        for (size_t j = 0; j < PRETOKENIZER_NAMES && kinds[i].names[j]; j++)
+            if (slice_is(name, kinds[i].names[j]))
+                return &kinds[i];
+    return NULL;
+}
+
+static trib_status compile(pcre2_code **out, const char *expression, trib_error *error)
+{
+    int code;
+    PCRE2_SIZE offset;
+    *out = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                         &code, &offset, NULL);
+    if (!*out) {
+        PCRE2_UCHAR reason[128] = "";
+        pcre2_get_error_message(code, reason, sizeof reason);
+        return error_set(error, code == PCRE2_ERROR_NOMEMORY ? TRIB_NO_MEMORY : TRIB_UNSUPPORTED,
+                         "PCRE2: %s at %zu of %.40s", (const char *)reason, (size_t)offset,
+                         expression);
+    }
+    /* Where a system allows no code to be made, the interpreter does the same, slower. */
+    (void)pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
+    return TRIB_OK;
+}
+
+trib_status pretokenizer_open(struct pretokenizer **out, const struct pretokenizer_kind *kind,
+                              trib_error *error)
+{
+    *out = NULL;
+    struct pretokenizer *pre = calloc(1, sizeof *pre);
+    if (!pre)
+        return error_no_memory(error, "a pre-tokenizer", sizeof *pre);
+    trib_status status = TRIB_OK;
+    while (!status && pre->count < PRETOKENIZER_EXPRESSIONS && kind->expressions[pre->count]) {
+        status = compile(&pre->codes[pre->count], kind->expressions[pre->count], error);
+        pre->count++;
+    }
+    if (status) {
+        pretokenizer_close(pre);
+        return status;
+    }
+    *out = pre;
+    return TRIB_OK;
+}
+
+void pretokenizer_close(struct pretokenizer *pre)
+{
+    if (!pre)
+        return;
+    for (size_t i = 0; i < pre->count; i++)
+        pcre2_code_free(pre->codes[i]);
+    free(pre);
+}
+
+/* One text being cut. */
+struct cutter {
+    const struct pretokenizer *pre;
+    pcre2_match_data *match;
+    pcre2_match_context *limits;
+    pretokenizer_word *word;
+    void *context;
+    trib_error *error;
+};
+
+/* Finds the next match at or behind `from`; both ends are the piece's where there is none. */
+static trib_status find(const struct cutter *c, size_t level, struct slice piece, size_t from,
+                        size_t *start, size_t *end)
+{
+    int found = pcre2_match(c->pre->codes[level], (PCRE2_SPTR)piece.bytes, piece.length, from,
+                            PCRE2_NO_UTF_CHECK, c->match, c->limits);
+    *start = *end = piece.length;
+    if (found == PCRE2_ERROR_NOMATCH)
+        return TRIB_OK;
+    if (found == PCRE2_ERROR_NOMEMORY)
+        return error_no_memory(c->error, "the words of a text", piece.length);
+    if (found < 0)
+        return error_set(c->error, TRIB_UNSUPPORTED,
+                         "cutting a text into words: PCRE2 failed (%d) in a piece of %zu bytes",
+                         found, piece.length);
+    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(c->match);
+    assert(ends[0] >= from && ends[1] > ends[0]); /* no expression matches nothing */
+    *start = ends[0];
+    *end = ends[1];
+    return TRIB_OK;
+}
+
+/* Cuts a piece of valid UTF-8 by the expression of this level, and its pieces by the next ones. */
+static trib_status cut(const struct cutter *c, size_t level, struct slice piece)
+{
+    if (level == c->pre->count)
+        return c->word(c->context, piece);
+    trib_status status = TRIB_OK;
+    for (size_t done = 0; done < piece.length && !status;) {
+        size_t start, end;
+        status = find(c, level, piece, done, &start, &end);
+        if (!status && start > done)
+            status = cut(c, level + 1, (struct slice){piece.bytes + done, start - done});
+        if (!status && end > start)
+            status = cut(c, level + 1, (struct slice){piece.bytes + start, end - start});
+        done = end;
+    }
+    return status;
+}
+
+trib_status pretokenizer_split(const struct pretokenizer *pre, struct slice text,
+                               pretokenizer_word *word, void *context, trib_error *error)
+{
+    struct cutter c = {.pre = pre,
+                       .word = word,
+                       .context = context,
+                       .error = error,
+                       .match = pcre2_match_data_create(1, NULL),
+                       .limits = pcre2_match_context_create(NULL)};
+    trib_status status = TRIB_OK;
+    if (!c.match || !c.limits) {
+        status = error_no_memory(error, "the words of a text", sizeof c);
+        goto done;
+    }
+    pcre2_set_match_limit(c.limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(c.limits, HEAP_LIMIT_KIB);
+    for (size_t i = 0; i < text.length && !status;) {
+        size_t valid = utf8_valid(text.bytes + i, text.length - i);
+        if (valid > 0)
+            status = cut(&c, 0, (struct slice){text.bytes + i, valid});
+        else
+            status = word(context, (struct slice){text.bytes + i, 1});
+        i += valid ? valid : 1;
+    }
+done:
+    pcre2_match_data_free(c.match);
+    pcre2_match_context_free(c.limits);
+    return status;
+}
