@@ -19,10 +19,10 @@
 /* Terms of a block. With many rows a panel's block, 256 KiB, stays in the second-level cache while
  * all tiles pass over it; with few, 16 KiB in the first. Where a is copied there is room for both.
  */
-enum { MANY_TERMS = 1024, COPY_WORDS = 352, FEW_TERMS = 64, FEW_ROWS = 16 };
+enum { MANY_TERMS = 1024, COPY_WORDS = 352, FEW_TERMS = 512, FEW_ACROSS_TERMS = 32, FEW_ROWS = 16 };
 
 /* Bytes of the panels that are packed together, and terms of them at a time. */
-enum { STRIP_BYTES = 1 << 17, STRIP_TERMS = 16 };
+enum { STRIP_BYTES = 1 << 17, FEW_STRIP_BYTES = 1 << 15, STRIP_TERMS = 16 };
 
 /* Rows of a, copied together: a multiple of PRODUCT_ROWS. */
 enum { COPY_ROWS = 516 };
@@ -32,7 +32,7 @@ enum { SMALL_WORK = 1 << 15 };
 
 /* Cycles for each term: of a tile, of packing a panel whose columns lie apart or together, and of
  * copying a row of a. What is cheapest is cut. */
-enum { TILE_CYCLES = 24, TURN_CYCLES = 26, PACK_CYCLES = 8, COPY_CYCLES = 1 };
+enum { TILE_CYCLES = 24, TURN_CYCLES = 26, PACK_CYCLES = 20, COPY_CYCLES = 1 };
 
 struct plan {
     const struct kernels *kernels;
@@ -40,6 +40,7 @@ struct plan {
     bool pairs;           /* a word is two terms */
     size_t terms;         /* of a block: even */
     bool copied;          /* a is copied */
+    bool few;             /* rows */
     size_t rows;          /* of a block */
     size_t a_stride;      /* words from row to row */
     size_t strip;         /* panels packed together */
@@ -57,24 +58,35 @@ static size_t words_of(const struct plan *p, size_t terms)
     return p->pairs ? size_ceil_div(terms, 2) : terms;
 }
 
+/* Terms of a block: even shares of K, and even numbers. */
+static size_t terms_of(const struct plan *p)
+{
+    const struct product *t = p->product;
+    size_t most = MANY_TERMS;
+    if (p->few)
+        most = t->b_n == 1 ? FEW_ACROSS_TERMS : FEW_TERMS;
+    else if (p->copied)
+        most = p->pairs ? 2 * COPY_WORDS : COPY_WORDS;
+    size_t blocks = size_ceil_div(t->K, most), terms = t->K ? size_ceil_div(t->K, blocks) : 0;
+    return terms + terms % 2;
+}
+
 static struct plan plan_of(const struct kernels *kernels, const struct product *t)
 {
     struct plan p = {.kernels = kernels, .product = t};
     p.pairs = t->arithmetic == DTYPE_BF16 && kernels->product_pairs;
     p.copied = t->a_k != 1 || t->arithmetic == DTYPE_BF16;
-    size_t most = p.copied ? (p.pairs ? 2 * COPY_WORDS : COPY_WORDS) : MANY_TERMS;
-    if (t->M <= FEW_ROWS)
-        most = FEW_TERMS;
-    p.terms = size_ceil_div(t->K, size_ceil_div(t->K, most) + !t->K);
-    p.terms += p.terms % 2;
+    p.few = t->M <= FEW_ROWS;
+    p.terms = terms_of(&p);
     p.rows = p.copied ? least(t->M, COPY_ROWS) : t->M;
-    /* An odd number of cache lines, so that the rows of a tile lie in different sets. */
-    p.a_stride = p.copied ? (size_ceil_div(words_of(&p, p.terms), 16) | 1) * 16 : t->a_m;
+    p.a_stride = t->a_m;
+    if (p.copied) /* an odd number of cache lines: the rows of a tile lie in different sets */
+        p.a_stride = (size_ceil_div(words_of(&p, p.few ? t->K : p.terms), 16) | 1) * 16;
     p.tiles = size_ceil_div(t->M, PRODUCT_ROWS);
     p.panels = size_ceil_div(t->N, PRODUCT_COLUMNS);
     p.panel_bytes = words_of(&p, p.terms) * PRODUCT_COLUMNS * sizeof(float);
-    p.strip = t->b_n == 1 && t->M > FEW_ROWS ? STRIP_BYTES / (p.panel_bytes + 1) : 1;
-    p.strip = least(p.strip ? p.strip : 1, p.panels);
+    size_t strip = (p.few ? FEW_STRIP_BYTES : STRIP_BYTES) / (p.panel_bytes + !p.panel_bytes);
+    p.strip = t->b_n == 1 && strip > 1 ? least(strip, p.panels) : 1;
     p.copy_bytes = p.copied ? p.rows * p.a_stride * sizeof(float) : 0;
     return p;
 }
@@ -108,26 +120,36 @@ static void pack_strip(const struct plan *p, size_t n, size_t columns, size_t k,
         }
 }
 
-/* Rows of a over terms [k, k + terms), copied, against all panels of the rectangle. */
-static void compute_block(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
-                          char *memory)
+static float *copy_of(const struct plan *p, char *memory)
+{
+    return (float *)(void *)(memory + p->strip * p->panel_bytes);
+}
+
+static void copy_rows(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
+                      char *memory)
 {
     const struct product *t = p->product;
-    const float *a = t->a + at->m * t->a_m + k * t->a_k;
-    float *copy = (float *)(void *)(memory + p->strip * p->panel_bytes);
+    if (p->copied)
+        p->kernels->product_rows(t->arithmetic, copy_of(p, memory), p->a_stride,
+                                 t->a + at->m * t->a_m + k * t->a_k, t->a_m, t->a_k, at->rows,
+                                 terms);
+}
+
+/* The rectangle over terms [k, k + terms), whose copy of a begins with term `copied`. */
+static void compute_block(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
+                          size_t copied, char *memory)
+{
+    const struct product *t = p->product;
     size_t strip = p->strip * PRODUCT_COLUMNS;
     struct product_block block = {
         .arithmetic = t->arithmetic,
         .rows = at->rows,
         .words = words_of(p, terms),
-        .a = p->copied ? copy : a,
+        .a = p->copied ? copy_of(p, memory) + words_of(p, k - copied) : t->a + at->m * t->a_m + k,
         .a_stride = p->a_stride,
         .c_stride = t->c_m,
         .accumulate = t->accumulate || k > 0,
     };
-    if (p->copied)
-        p->kernels->product_rows(t->arithmetic, copy, p->a_stride, a, t->a_m, t->a_k, at->rows,
-                                 terms);
     for (size_t i = 0; i < at->columns; i += PRODUCT_COLUMNS) {
         size_t n = at->n + i;
         if (i % strip == 0)
@@ -140,19 +162,38 @@ static void compute_block(const struct plan *p, const struct rectangle *at, size
     }
 }
 
-static void compute(const struct plan *p, struct rectangle all, char *memory)
+/* Many rows: the parts of a and b at work stay in the second-level cache. */
+static void compute_many(const struct plan *p, const struct rectangle *all, char *memory)
 {
-    /* Even blocks: each packs all of b for itself. */
-    size_t step = size_ceil_div(all.rows, size_ceil_div(all.rows, p->rows));
+    /* Even blocks of rows: each packs all of b for itself. */
+    size_t step = size_ceil_div(all->rows, size_ceil_div(all->rows, p->rows));
     step = size_ceil_div(step, PRODUCT_ROWS) * PRODUCT_ROWS;
-    for (size_t m = 0; m < all.rows; m += step) {
-        struct rectangle at = {all.m + m, least(all.rows - m, step), all.n, all.columns};
+    for (size_t m = 0; m < all->rows; m += step) {
+        struct rectangle at = {all->m + m, least(all->rows - m, step), all->n, all->columns};
         size_t k = 0;
         do {
             size_t terms = least(p->product->K - k, p->terms);
-            compute_block(p, &at, k, terms, memory);
+            copy_rows(p, &at, k, terms, memory);
+            compute_block(p, &at, k, terms, k, memory);
             k += terms;
         } while (k < p->product->K);
+    }
+}
+
+/* Few rows: b is read from memory once, in the order in which it lies there. */
+static void compute_few(const struct plan *p, const struct rectangle *all, char *memory)
+{
+    const struct product *t = p->product;
+    size_t step = t->b_n == 1 ? all->columns : PRODUCT_COLUMNS;
+    copy_rows(p, all, 0, t->K, memory);
+    for (size_t n = 0; n < all->columns; n += step) {
+        struct rectangle at = {all->m, all->rows, all->n + n, least(all->columns - n, step)};
+        size_t k = 0;
+        do {
+            size_t terms = least(t->K - k, p->terms);
+            compute_block(p, &at, k, terms, 0, memory);
+            k += terms;
+        } while (k < t->K);
     }
 }
 
@@ -193,7 +234,11 @@ static void compute_share(const struct plan *p, size_t index, size_t count, char
     size_t n_end = p->panels * (j + 1) / grid.across * PRODUCT_COLUMNS;
     struct rectangle part = {m, least(m_end, p->product->M) - m, n,
                              least(n_end, p->product->N) - n};
-    compute(p, part, memory + index * (p->strip * p->panel_bytes + p->copy_bytes));
+    memory += index * (p->strip * p->panel_bytes + p->copy_bytes);
+    if (p->few)
+        compute_few(p, &part, memory);
+    else
+        compute_many(p, &part, memory);
 }
 
 void product(const struct kernels *kernels, const struct product *product, void *workspace,

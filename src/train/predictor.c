@@ -18,6 +18,10 @@ const char *const predictor_position_kinds[] = {"learned", "sinusoidal", NULL};
 /* Products of two of them fit in 64 bits, and nobody means more. */
 enum { MOST = 1 << 24, MOST_LAYERS = 4096 };
 
+/* Floats of the largest kind of array: a predictor has some dozens of them for each layer, which
+ * together can then be counted in 64 bits. */
+static const double MOST_FLOATS = 0x1p50;
+
 struct predictor_config predictor_config_default(void)
 {
     return (struct predictor_config){.model = MODEL_TRANSFORMER,
@@ -49,6 +53,10 @@ static trib_status check(const struct predictor_config *c, trib_error *error)
         if (numbers[i].value < 1 || numbers[i].value > numbers[i].most)
             return error_set(error, TRIB_INVALID, "%s: expected 1 to %zu, found %zu",
                              numbers[i].name, numbers[i].most, numbers[i].value);
+    if ((double)c->layers * (double)c->context * (double)c->width > MOST_FLOATS)
+        return error_set(error, TRIB_INVALID,
+                         "layers x context x width: %zu x %zu x %zu is more than memory can hold",
+                         c->layers, c->context, c->width);
     if (!(c->dropout >= 0 && c->dropout <= 0.99f))
         return error_set(error, TRIB_INVALID, "dropout: expected 0 to 0.99, found %g",
                          (double)c->dropout);
@@ -90,6 +98,10 @@ void predictor_close(struct predictor *p)
 size_t pass_bytes(const struct predictor *p, size_t B, size_t T, bool backward)
 {
     struct pass pass = {.predictor = p, .B = B, .T = T, .backward = backward};
+    const struct predictor_config *c = &p->config;
+    double row = (double)c->vocabulary + (double)c->ffn + (double)c->context * (double)c->width;
+    if (B > MOST || T > MOST || (double)B * (double)T * row * (double)c->layers > MOST_FLOATS)
+        return SIZE_MAX;
     p->kind->layout(&pass);
     return pass.bytes;
 }
@@ -98,10 +110,9 @@ trib_status pass_open(struct pass *pass, const struct predictor *p, size_t B, si
                       bool backward, trib_error *error)
 {
     *pass = (struct pass){.predictor = p, .B = B, .T = T, .backward = backward};
-    if (B < 1 || T < 1 || B > MOST || T > MOST)
+    if (B < 1 || T < 1)
         return error_set(error, TRIB_INVALID,
-                         "batch: expected 1 to %d sequences and tokens, found %zu and %zu", MOST, B,
-                         T);
+                         "batch: expected 1 or more sequences and tokens, found %zu and %zu", B, T);
     if (p->config.model == MODEL_TRANSFORMER && T > p->config.context)
         return error_set(error, TRIB_INVALID,
                          "batch: expected at most the context of %zu tokens, found %zu",

@@ -118,7 +118,8 @@ struct pass {
     size_t carry_bytes;
 };
 
-/* Bytes that pass_open takes, to the byte; `backward` false: forward alone, for evaluation. */
+/* Bytes that pass_open takes, to the byte, or SIZE_MAX where no memory is that large; `backward`
+ * false: forward alone, for evaluation. */
 size_t pass_bytes(const struct predictor *p, size_t B, size_t T, bool backward);
 trib_status pass_open(struct pass *pass, const struct predictor *p, size_t B, size_t T,
                       bool backward, trib_error *error);

@@ -10,17 +10,10 @@
  *
  * Rows are time-major, [T][B], within this file and what it calls.
  */
-#include <math.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "train/layers.h"
-#include "train/past_attention.h"
-#include "train/recurrent.h"
-
-/* Numbers of parameters: the embedding, (W, b, U, b') of each layer, those of attention, the
- * output's two at the end. */
-enum { EMBEDDING, LAYERS, LAYER_COUNT = 4 };
+#include "train/rnn_parameters.h"
 
 /* What rows pass through, R = T B. Where there is no way back layers share gates and products. */
 struct stream {
@@ -58,100 +51,6 @@ struct activations {
     size_t B, T, M, position; /* of the last forward */
 };
 
-static bool attends(const struct predictor_config *f)
-{
-    return f->attention != ATTENTION_NONE;
-}
-
-static trib_status check(const struct predictor_config *f, trib_error *error)
-{
-    if ((size_t)f->cell > CELL_LSTM || (size_t)f->attention > ATTENTION_ADDITIVE)
-        return error_set(error, TRIB_INVALID, "cell and attention: no such number: %d, %d",
-                         (int)f->cell, (int)f->attention);
-    if (attends(f) && f->width > 1024)
-        return error_set(error, TRIB_INVALID,
-                         "width: expected at most 1024 with attention over states, found %zu",
-                         f->width);
-    return TRIB_OK;
-}
-
-/* ---- Parameters ---- */
-
-static trib_status list_attention(const struct predictor_config *f, struct parameters *p,
-                                  float size, trib_error *error)
-{
-    size_t E = f->width;
-    trib_status status = TRIB_OK;
-    if (f->attention != ATTENTION_DOT)
-        status = parameters_matrix(p, "attn_query.weight", 0, E, E, INIT_UNIFORM, size, error);
-    if (f->attention == ATTENTION_ADDITIVE && status == TRIB_OK)
-        status = parameters_matrix(p, "attn_key.weight", 0, E, E, INIT_UNIFORM, size, error);
-    if (f->attention == ATTENTION_ADDITIVE && status == TRIB_OK)
-        status = parameters_vector(p, "attn_score.weight", 0, E, INIT_UNIFORM, size, error);
-    if (status == TRIB_OK)
-        status =
-            parameters_matrix(p, "attn_combine.weight", 0, E, 2 * E, INIT_UNIFORM, size, error);
-    return status;
-}
-
-/* Everything begins uniform within 1 / sqrt(E), as PyTorch's cells do. */
-static trib_status list(const struct predictor_config *f, struct parameters *p, trib_error *error)
-{
-    size_t E = f->width, gates = recurrent_gates(f->cell) * E;
-    float size = 1 / sqrtf((float)E);
-    trib_status status =
-        parameters_matrix(p, "token_embd.weight", 0, f->vocabulary, E, INIT_NORMAL, 1, error);
-    for (size_t l = 0; l < f->layers && status == TRIB_OK; l++)
-        if ((status = parameters_matrix(p, "blk.%zu.input.weight", l, gates, E, INIT_UNIFORM, size,
-                                        error)) == TRIB_OK &&
-            (status = parameters_vector(p, "blk.%zu.input.bias", l, gates, INIT_UNIFORM, size,
-                                        error)) == TRIB_OK &&
-            (status = parameters_matrix(p, "blk.%zu.recurrent.weight", l, gates, E, INIT_UNIFORM,
-                                        size, error)) == TRIB_OK)
-            status =
-                parameters_vector(p, "blk.%zu.recurrent.bias", l, gates, INIT_UNIFORM, size, error);
-    if (status == TRIB_OK && attends(f))
-        status = list_attention(f, p, size, error);
-    if (status == TRIB_OK)
-        status =
-            parameters_matrix(p, "output.weight", 0, f->vocabulary, E, INIT_UNIFORM, size, error);
-    if (status == TRIB_OK)
-        status = parameters_vector(p, "output.bias", 0, f->vocabulary, INIT_ZERO, 0, error);
-    return status;
-}
-
-static struct recurrent layer_of(const struct predictor *p, size_t l)
-{
-    size_t at = LAYERS + l * LAYER_COUNT;
-    return (struct recurrent){.cell = p->config.cell,
-                              .input = linear_of(&p->parameters, at, true),
-                              .hidden = linear_of(&p->parameters, at + 2, true),
-                              .n = p->config.width};
-}
-
-static struct past_attention attention_of(const struct predictor *p)
-{
-    const struct parameters *all = &p->parameters;
-    const struct predictor_config *f = &p->config;
-    size_t at = LAYERS + f->layers * LAYER_COUNT;
-    struct past_attention a = {.score = f->attention, .E = f->width, .window = f->context};
-    if (f->attention != ATTENTION_DOT)
-        a.query = linear_of(all, at++, false);
-    if (f->attention == ATTENTION_ADDITIVE) {
-        a.key = linear_of(all, at++, false);
-        a.w = all->weights + all->list[at].offset;
-        a.dw = all->gradients ? all->gradients + all->list[at].offset : NULL;
-        at++;
-    }
-    a.combine = linear_of(all, at, false);
-    return a;
-}
-
-static struct linear output_of(const struct predictor *p)
-{
-    return linear_of(&p->parameters, p->parameters.count - 2, true);
-}
-
 static struct crew crew_of(const struct predictor *p, void *workspace)
 {
     return (struct crew){p->kernels, p->threads, p->config.product, workspace};
@@ -170,7 +69,7 @@ static size_t workspace_bytes(const struct predictor *p, size_t B, size_t T, boo
     struct crew crew = crew_of(p, NULL);
     size_t most = linear_workspace(&crew, T * B, f->vocabulary, f->width, backward);
     most = larger(most, recurrent_workspace(&crew, f->cell, T, B, f->width, f->width, backward));
-    if (attends(f))
+    if (rnn_attends(f))
         most = larger(most, past_attention_workspace(&crew, f->attention, f->width, f->context, T,
                                                      B, backward));
     return most;
@@ -195,7 +94,7 @@ static struct stream stream_in(struct carver *c, const struct predictor *p, size
     s.c = f->cell == CELL_LSTM ? carve_floats(c, L * s.h_stride) : NULL;
     s.dropped_stride = R * f->width;
     s.dropped = f->dropout > 0 ? carve_floats(c, (L - 1) * s.dropped_stride) : NULL;
-    if (attends(f)) {
+    if (rnn_attends(f)) {
         s.q = f->attention == ATTENTION_DOT ? NULL : carve_floats(c, R * f->width);
         s.s = carve_floats(c, R);
         s.context = carve_floats(c, R * f->width);
@@ -227,7 +126,7 @@ static void layout_backward(struct carver *c, struct activations *a,
     a->recurrent.d_in = f->cell == CELL_GRU ? carve_floats(c, R * gates) : a->recurrent.d;
     a->recurrent.dh = carve_floats(c, B * E);
     a->recurrent.dc = carve_floats(c, B * E);
-    if (!attends(f))
+    if (!rnn_attends(f))
         return;
     a->attention.dboth = carve_floats(c, R * 2 * E);
     a->attention.dc = carve_floats(c, R * E);
@@ -251,7 +150,7 @@ static void layout(struct pass *pass)
     if (!a)
         a = &counted;
     *a = (struct activations){.stream = stream_in(&c, p, B, T, pass->backward)};
-    a->past = attends(f) ? carve_floats(&c, (f->context + T) * B * E) : NULL;
+    a->past = rnn_attends(f) ? carve_floats(&c, (f->context + T) * B * E) : NULL;
     if (f->attention == ATTENTION_ADDITIVE)
         a->stream.k = carve_floats(&c, (f->context + T) * B * E);
     a->targets = carve(&c, R * sizeof *a->targets);
@@ -265,7 +164,7 @@ static void layout(struct pass *pass)
     pass->carry = carve(&c, sizeof(struct carry));
     a->h = carve_floats(&c, f->layers * B * E);
     a->c = f->cell == CELL_LSTM ? carve_floats(&c, f->layers * B * E) : NULL;
-    a->states = attends(f) ? carve_floats(&c, (f->context - 1) * B * E) : NULL;
+    a->states = rnn_attends(f) ? carve_floats(&c, (f->context - 1) * B * E) : NULL;
     pass->carry_bytes = c.bytes - before;
     pass->bytes = c.bytes;
     pass->activations = pass->memory ? a : NULL;
@@ -292,11 +191,12 @@ static void forward_rows(const struct predictor *p, const struct crew *crew, str
                          const struct dropping *dropping, struct past_rows past, size_t T, size_t B)
 {
     const struct predictor_config *f = &p->config;
-    const float *table = p->parameters.weights + p->parameters.list[EMBEDDING].offset, *x = s->x;
+    const float *table = p->parameters.weights + p->parameters.list[RNN_EMBEDDING].offset,
+                *x = s->x;
     size_t R = T * B, n = R * f->width;
     embedding(crew, s->x, table, s->ids, R, f->width);
     for (size_t l = 0; l < f->layers; l++) {
-        struct recurrent layer = layer_of(p, l);
+        struct recurrent layer = rnn_layer(p, l);
         struct recurrent_rows rows = rows_of(s, f, l);
         recurrent(crew, &layer, &rows, x, T, B);
         s->y = rows.h + B * f->width;
@@ -307,8 +207,8 @@ static void forward_rows(const struct predictor *p, const struct crew *crew, str
             x = dropped;
         }
     }
-    if (attends(f)) {
-        struct past_attention attention = attention_of(p);
+    if (rnn_attends(f)) {
+        struct past_attention attention = rnn_attention(p);
         past_attention(crew, &attention, &past, T, B);
         s->y = s->combined;
     }
@@ -316,7 +216,7 @@ static void forward_rows(const struct predictor *p, const struct crew *crew, str
         dropout(crew, dropping, f->layers, s->y_dropped, s->y, n);
         s->y = s->y_dropped;
     }
-    struct linear output = output_of(p);
+    struct linear output = rnn_output(p);
     linear(crew, &output, s->logits, s->y, R);
 }
 
@@ -358,7 +258,7 @@ static void store_carry(const struct pass *pass, struct activations *a, const st
             memcpy(a->c + l * row, rows.c + T * row, row * sizeof *rows.c);
     }
     carry->position += T;
-    if (!attends(f))
+    if (!rnn_attends(f))
         return;
     carry->memory = M < f->context - 1 ? M : f->context - 1;
     memcpy(a->states, a->stream.top + (T + 1 - carry->memory) * row,
@@ -398,14 +298,14 @@ static void backward(struct pass *pass, const struct batch *batch, float scale)
     struct stream *s = &a->stream;
     struct crew crew = crew_of(p, s->workspace);
     struct dropping dropping = dropping_of(p, batch);
-    struct linear output = output_of(p);
+    struct linear output = rnn_output(p);
     size_t B = a->B, T = a->T, R = T * B, n = R * f->width;
     float *d = a->d, *d_next = a->d_next;
     cross_entropy_backward(&crew, s->logits, a->lse, a->targets, R, f->vocabulary, scale);
     linear_backward(&crew, &output, d, false, s->logits, s->y, R);
     dropout(&crew, &dropping, f->layers, d, d, n);
-    if (attends(f)) {
-        struct past_attention attention = attention_of(p);
+    if (rnn_attends(f)) {
+        struct past_attention attention = rnn_attention(p);
         struct past_rows past = past_of(s, f, B, a->M, a->position);
         past_attention_backward(&crew, &attention, &past, &a->attention, d_next, d, T, B);
         float *swap = d;
@@ -413,7 +313,7 @@ static void backward(struct pass *pass, const struct batch *batch, float scale)
         d_next = swap;
     }
     for (size_t l = f->layers; l-- > 0;) {
-        struct recurrent layer = layer_of(p, l);
+        struct recurrent layer = rnn_layer(p, l);
         struct recurrent_rows rows = rows_of(s, f, l);
         const float *x = l == 0       ? s->x
                          : s->dropped ? s->dropped + (l - 1) * s->dropped_stride
@@ -425,7 +325,7 @@ static void backward(struct pass *pass, const struct batch *batch, float scale)
         d = d_next;
         d_next = swap;
     }
-    float *table = p->parameters.gradients + p->parameters.list[EMBEDDING].offset;
+    float *table = p->parameters.gradients + p->parameters.list[RNN_EMBEDDING].offset;
     embedding_backward(&crew, table, d, s->ids, R, f->width);
 }
 
@@ -457,7 +357,7 @@ static struct state state_in(const struct predictor *p, void *memory, size_t *by
     struct carver c = {memory, 0};
     struct state s = {.header = carve(&c, sizeof *s.header)};
     size_t floats = 2 * f->context * f->width;
-    s.past = attends(f) ? carve_floats(&c, floats) : NULL;
+    s.past = rnn_attends(f) ? carve_floats(&c, floats) : NULL;
     s.keys = f->attention == ATTENTION_ADDITIVE ? carve_floats(&c, floats) : NULL;
     s.stream = stream_in(&c, p, 1, 1, false);
     *bytes = c.bytes;
@@ -533,8 +433,8 @@ static trib_status step(const struct predictor *p, void *memory, int32_t token, 
 }
 
 const struct predictor_kind predictor_rnn = {
-    .check = check,
-    .list = list,
+    .check = rnn_check,
+    .list = rnn_list,
     .layout = layout,
     .forward = forward,
     .backward = backward,

@@ -20,35 +20,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "train/block.h"
-
-/* Numbers of parameters before the blocks. */
-enum { EMBEDDING, POSITIONS };
-
-/* Places of a block's parameters behind its first one. */
-enum {
-    LECTURE_Q,
-    LECTURE_K,
-    LECTURE_V,
-    LECTURE_O,
-    LECTURE_NORM1,
-    LECTURE_UP = 6,
-    LECTURE_DOWN,
-    LECTURE_NORM2,
-    LECTURE_COUNT = 10
-};
-enum {
-    MODERN_NORM1,
-    MODERN_Q,
-    MODERN_K,
-    MODERN_V,
-    MODERN_O,
-    MODERN_NORM2,
-    MODERN_GATE,
-    MODERN_UP,
-    MODERN_DOWN,
-    MODERN_COUNT
-};
+#include "train/transformer_parameters.h"
 
 /* What rows pass through. Each block has rows of its own where there is a way back; else they share
  * them. */
@@ -73,163 +45,6 @@ struct activations {
     size_t B, T; /* of the last forward */
 };
 
-static bool is_modern(const struct predictor_config *c)
-{
-    return c->block == BLOCK_MODERN;
-}
-
-static size_t head_dim(const struct predictor_config *c)
-{
-    return c->width / c->heads;
-}
-
-static trib_status check(const struct predictor_config *c, trib_error *error)
-{
-    if (c->heads < 1 || c->width % c->heads != 0 || head_dim(c) > 1024)
-        return error_set(error, TRIB_INVALID,
-                         "heads: expected a divisor of the width %zu with at most 1024 floats a "
-                         "head, found %zu",
-                         c->width, c->heads);
-    if (c->kv_heads < 1 || c->heads % c->kv_heads != 0)
-        return error_set(error, TRIB_INVALID,
-                         "kv-heads: expected a divisor of %zu heads, found %zu", c->heads,
-                         c->kv_heads);
-    if (is_modern(c) && head_dim(c) % 2 != 0)
-        return error_set(error, TRIB_INVALID,
-                         "heads: rotation wants an even number of floats a head, found %zu",
-                         head_dim(c));
-    if (c->ffn < 1)
-        return error_set(error, TRIB_INVALID, "ffn: expected 1 or more, found %zu", c->ffn);
-    if (!(c->norm_eps > 0 && c->norm_eps < 1) || !(c->rope_base >= 1))
-        return error_set(error, TRIB_INVALID,
-                         "norm eps and rope base: expected 0 to 1 and 1 or more, found %g and %g",
-                         (double)c->norm_eps, (double)c->rope_base);
-    return TRIB_OK;
-}
-
-/* ---- Parameters ---- */
-
-/* The name of a block's parameter, its sizes by letter, and whether its result joins the rows. */
-struct entry {
-    const char *name;
-    char outputs, inputs; /* E, Q: H D, K: G D, F; inputs 0: the weight of a norm, 1: its shift */
-    bool joins;
-};
-
-static const struct entry lecture_block[LECTURE_COUNT] = {
-    {"blk.%zu.attn_q.weight", 'Q', 'E', false},
-    {"blk.%zu.attn_k.weight", 'K', 'E', false},
-    {"blk.%zu.attn_v.weight", 'K', 'E', false},
-    {"blk.%zu.attn_output.weight", 'E', 'Q', true},
-    {"blk.%zu.attn_output_norm.weight", 'E', 0, false},
-    {"blk.%zu.attn_output_norm.bias", 'E', 1, false},
-    {"blk.%zu.ffn_up.weight", 'F', 'E', false},
-    {"blk.%zu.ffn_down.weight", 'E', 'F', true},
-    {"blk.%zu.layer_output_norm.weight", 'E', 0, false},
-    {"blk.%zu.layer_output_norm.bias", 'E', 1, false},
-};
-
-static const struct entry modern_block[MODERN_COUNT] = {
-    {"blk.%zu.attn_norm.weight", 'E', 0, false},    {"blk.%zu.attn_q.weight", 'Q', 'E', false},
-    {"blk.%zu.attn_k.weight", 'K', 'E', false},     {"blk.%zu.attn_v.weight", 'K', 'E', false},
-    {"blk.%zu.attn_output.weight", 'E', 'Q', true}, {"blk.%zu.ffn_norm.weight", 'E', 0, false},
-    {"blk.%zu.ffn_gate.weight", 'F', 'E', false},   {"blk.%zu.ffn_up.weight", 'F', 'E', false},
-    {"blk.%zu.ffn_down.weight", 'E', 'F', true},
-};
-
-static size_t size_of(const struct predictor_config *c, char letter)
-{
-    return letter == 'F'   ? c->ffn
-           : letter == 'Q' ? c->width
-           : letter == 'K' ? c->kv_heads * head_dim(c)
-                           : c->width;
-}
-
-/* Matrices begin with a standard deviation of 0.02, and what joins the rows, 2 L times, with less,
- * so that the sum keeps that size (Radford et al. 2019). */
-static trib_status list_block(const struct predictor_config *c, struct parameters *p, size_t l,
-                              trib_error *error)
-{
-    const struct entry *block = is_modern(c) ? modern_block : lecture_block;
-    size_t count = is_modern(c) ? MODERN_COUNT : LECTURE_COUNT;
-    trib_status status = TRIB_OK;
-    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
-        const struct entry *e = &block[i];
-        size_t outputs = size_of(c, e->outputs);
-        float size = e->joins ? 0.02f / sqrtf(2 * (float)c->layers) : 0.02f;
-        if (e->inputs > 1)
-            status = parameters_matrix(p, e->name, l, outputs, size_of(c, e->inputs), INIT_NORMAL,
-                                       size, error);
-        else
-            status = parameters_vector(p, e->name, l, outputs, e->inputs ? INIT_ZERO : INIT_ONE, 0,
-                                       error);
-    }
-    return status;
-}
-
-static bool is_learned(const struct predictor_config *c)
-{
-    return !is_modern(c) && c->positions == POSITIONS_LEARNED;
-}
-
-static trib_status list(const struct predictor_config *c, struct parameters *p, trib_error *error)
-{
-    bool waves = !is_modern(c) && c->positions == POSITIONS_SINUSOIDAL;
-    trib_status status = parameters_matrix(p, "token_embd.weight", 0, c->vocabulary, c->width,
-                                           INIT_NORMAL, waves ? 1 : 0.02f, error);
-    if (status == TRIB_OK && is_learned(c))
-        status = parameters_matrix(p, "position_embd.weight", 0, c->context, c->width, INIT_NORMAL,
-                                   0.02f, error);
-    for (size_t l = 0; l < c->layers && status == TRIB_OK; l++)
-        status = list_block(c, p, l, error);
-    if (status == TRIB_OK && is_modern(c))
-        status = parameters_vector(p, "output_norm.weight", 0, c->width, INIT_ONE, 0, error);
-    if (status == TRIB_OK && !c->tied)
-        status = parameters_matrix(p, "output.weight", 0, c->vocabulary, c->width, INIT_NORMAL,
-                                   0.02f, error);
-    return status;
-}
-
-static size_t block_first(const struct predictor_config *c, size_t l)
-{
-    return is_modern(c) ? 1 + l * MODERN_COUNT : 1 + is_learned(c) + l * LECTURE_COUNT;
-}
-
-static struct block block_of(const struct predictor *p, const struct stream *s, size_t l)
-{
-    const struct predictor_config *c = &p->config;
-    const struct parameters *all = &p->parameters;
-    bool modern = is_modern(c);
-    size_t at = block_first(c, l), q = at + (modern ? MODERN_Q : LECTURE_Q);
-    struct block k = {.kind = c->block, .E = c->width, .F = c->ffn};
-    k.attention = (struct self_attention){.query = linear_of(all, q, false),
-                                          .key = linear_of(all, q + 1, false),
-                                          .value = linear_of(all, q + 2, false),
-                                          .output = linear_of(all, q + 3, false),
-                                          .H = c->heads,
-                                          .G = c->kv_heads,
-                                          .D = head_dim(c),
-                                          .cosine = s->cosine,
-                                          .sine = s->sine};
-    k.norm1 = norm_of(p, at + (modern ? MODERN_NORM1 : LECTURE_NORM1), !modern);
-    k.norm2 = norm_of(p, at + (modern ? MODERN_NORM2 : LECTURE_NORM2), !modern);
-    k.up = linear_of(all, at + (modern ? MODERN_UP : LECTURE_UP), false);
-    k.down = linear_of(all, at + (modern ? MODERN_DOWN : LECTURE_DOWN), false);
-    if (modern)
-        k.gate = linear_of(all, at + MODERN_GATE, false);
-    return k;
-}
-
-static struct linear output_of(const struct predictor *p)
-{
-    return linear_of(&p->parameters, p->config.tied ? EMBEDDING : p->parameters.count - 1, false);
-}
-
-static struct norm output_norm(const struct predictor *p)
-{
-    return norm_of(p, block_first(&p->config, p->config.layers), false);
-}
-
 static struct crew crew_of(const struct predictor *p, void *workspace)
 {
     return (struct crew){p->kernels, p->threads, p->config.product, workspace};
@@ -246,9 +61,9 @@ static size_t larger(size_t a, size_t b)
 static struct block_rows rows_in(struct carver *c, const struct predictor_config *f, size_t R,
                                  bool cached)
 {
-    size_t E = R * f->width, F = R * f->ffn, GD = R * f->kv_heads * head_dim(f);
+    size_t E = R * f->width, F = R * f->ffn, GD = R * f->kv_heads * transformer_head_dim(f);
     struct block_rows r = {.x = carve_floats(c, E)};
-    r.n1 = is_modern(f) ? carve_floats(c, E) : NULL;
+    r.n1 = transformer_is_modern(f) ? carve_floats(c, E) : NULL;
     r.attention.q = carve_floats(c, E);
     r.attention.k = cached ? NULL : carve_floats(c, GD);
     r.attention.v = cached ? NULL : carve_floats(c, GD);
@@ -256,10 +71,10 @@ static struct block_rows rows_in(struct carver *c, const struct predictor_config
     r.attention.s = carve_floats(c, R * f->heads);
     r.mid = carve_floats(c, E);
     r.n2 = carve_floats(c, E);
-    r.gate = is_modern(f) ? carve_floats(c, F) : NULL;
-    r.up = is_modern(f) ? carve_floats(c, F) : NULL;
+    r.gate = transformer_is_modern(f) ? carve_floats(c, F) : NULL;
+    r.up = transformer_is_modern(f) ? carve_floats(c, F) : NULL;
     r.h = carve_floats(c, F);
-    r.sum = is_modern(f) ? NULL : carve_floats(c, E);
+    r.sum = transformer_is_modern(f) ? NULL : carve_floats(c, E);
     r.norm1 = carve(c, R * sizeof *r.norm1);
     r.norm2 = carve(c, R * sizeof *r.norm2);
     return r;
@@ -271,8 +86,8 @@ static size_t workspace_bytes(const struct predictor *p, size_t B, size_t T, siz
     const struct predictor_config *f = &p->config;
     struct crew crew = crew_of(p, NULL);
     size_t R = B * T, E = f->width;
-    size_t most = self_attention_workspace(&crew, f->heads, f->kv_heads, head_dim(f), E, B, T, keys,
-                                           backward);
+    size_t most = self_attention_workspace(&crew, f->heads, f->kv_heads, transformer_head_dim(f), E,
+                                           B, T, keys, backward);
     most = larger(most, linear_workspace(&crew, R, f->ffn, E, backward));
     most = larger(most, linear_workspace(&crew, R, E, f->ffn, backward));
     return larger(most, linear_workspace(&crew, R, f->vocabulary, E, backward));
@@ -286,10 +101,10 @@ static struct stream stream_in(struct carver *c, const struct predictor *p, size
     const struct predictor_config *f = &p->config;
     size_t R = B * T, before;
     struct stream s = {0};
-    if (is_modern(f)) {
-        s.cosine = carve_floats(c, T * head_dim(f) / 2);
-        s.sine = carve_floats(c, T * head_dim(f) / 2);
-    } else if (!is_learned(f)) {
+    if (transformer_is_modern(f)) {
+        s.cosine = carve_floats(c, T * transformer_head_dim(f) / 2);
+        s.sine = carve_floats(c, T * transformer_head_dim(f) / 2);
+    } else if (!transformer_is_learned(f)) {
         s.waves = carve_floats(c, T * f->width);
     }
     before = c->bytes;
@@ -299,7 +114,7 @@ static struct stream stream_in(struct carver *c, const struct predictor *p, size
         carve(c, (f->layers - 1) * (c->bytes - before));
     }
     s.last = carve_floats(c, R * f->width);
-    s.normed = is_modern(f) ? carve_floats(c, R * f->width) : s.last;
+    s.normed = transformer_is_modern(f) ? carve_floats(c, R * f->width) : s.last;
     s.norms = carve(c, R * sizeof *s.norms);
     s.logits = carve_floats(c, R * f->vocabulary);
     s.workspace = carve(c, workspace_bytes(p, B, T, keys, backward));
@@ -340,7 +155,7 @@ static void layout(struct pass *pass)
     const struct predictor_config *f = &p->config;
     struct carver c = {pass->memory, 0};
     struct activations counted, *a = carve(&c, sizeof *a);
-    size_t R = pass->B * pass->T, E = R * f->width, GD = R * f->kv_heads * head_dim(f);
+    size_t R = pass->B * pass->T, E = R * f->width, GD = R * f->kv_heads * transformer_head_dim(f);
     if (!a)
         a = &counted;
     a->stream = stream_in(&c, p, pass->B, pass->T, pass->T, false, pass->backward);
@@ -370,7 +185,7 @@ static void layout(struct pass *pass)
 static void place(const struct predictor *p, const struct stream *s, size_t first, size_t T)
 {
     const struct predictor_config *f = &p->config;
-    size_t D = head_dim(f), E = f->width;
+    size_t D = transformer_head_dim(f), E = f->width;
     for (size_t t = 0; t < T && s->cosine; t++)
         for (size_t i = 0; i < D / 2; i++) {
             double angle =
@@ -417,18 +232,21 @@ static void forward_rows(const struct predictor *p, const struct crew *crew, con
 {
     const struct predictor_config *f = &p->config;
     const float *weights = p->parameters.weights;
-    size_t R = B * T, E = f->width, side = f->context * f->kv_heads * head_dim(f);
+    size_t R = B * T, E = f->width, side = f->context * f->kv_heads * transformer_head_dim(f);
     struct block_rows rows = rows_of(s, 0);
-    embedding(crew, rows.x, weights + p->parameters.list[EMBEDDING].offset, tokens, R, E);
-    if (!is_modern(f)) {
+    embedding(crew, rows.x, weights + p->parameters.list[TRANSFORMER_EMBEDDING].offset, tokens, R,
+              E);
+    if (!transformer_is_modern(f)) {
         const float *table =
-            is_learned(f) ? weights + p->parameters.list[POSITIONS].offset + first * E : s->waves;
+            transformer_is_learned(f)
+                ? weights + p->parameters.list[TRANSFORMER_POSITIONS].offset + first * E
+                : s->waves;
         struct placement c = {crew->kernels, rows.x, table, NULL, B, T, E};
         crew_run(crew, R, R * E, add_positions, &c);
     }
     dropout(crew, dropping, BLOCK_SITES * f->layers, rows.x, rows.x, R * E);
     for (size_t l = 0; l < f->layers; l++) {
-        struct block block = block_of(p, s, l);
+        struct block block = transformer_block(p, l, s->cosine, s->sine);
         struct block_rows next = rows_of(s, l + 1);
         rows.attention.first = first;
         if (cache) {
@@ -439,9 +257,9 @@ static void forward_rows(const struct predictor *p, const struct crew *crew, con
                       BLOCK_SITES * l, B, T);
         rows = next;
     }
-    struct norm after = output_norm(p);
-    struct linear output = output_of(p);
-    if (is_modern(f))
+    struct norm after = transformer_norm(p);
+    struct linear output = transformer_output(p);
+    if (transformer_is_modern(f))
         norm(crew, &after, s->normed, s->last, s->norms, R);
     linear(crew, &output, s->logits, s->normed, R);
 }
@@ -471,31 +289,32 @@ static void backward(struct pass *pass, const struct batch *batch, float scale)
     const struct stream *s = &a->stream;
     struct crew crew = crew_of(p, s->workspace);
     struct dropping dropping = dropping_of(p, batch);
-    struct linear output = output_of(p);
+    struct linear output = transformer_output(p);
     size_t R = a->B * a->T, E = f->width;
     float *gradients = p->parameters.gradients, *dx = a->dx, *dn = a->scratch.dn;
 
     cross_entropy_backward(&crew, s->logits, a->lse, batch->targets, R, f->vocabulary, scale);
-    linear_backward(&crew, &output, is_modern(f) ? dn : dx, false, s->logits, s->normed, R);
-    if (is_modern(f)) {
-        struct norm after = output_norm(p);
+    linear_backward(&crew, &output, transformer_is_modern(f) ? dn : dx, false, s->logits, s->normed,
+                    R);
+    if (transformer_is_modern(f)) {
+        struct norm after = transformer_norm(p);
         memset(dx, 0, R * E * sizeof *dx);
         norm_backward(&crew, &after, dx, dn, s->last, s->norms, R);
     }
     for (size_t l = f->layers; l-- > 0;) {
-        struct block block = block_of(p, s, l);
+        struct block block = transformer_block(p, l, s->cosine, s->sine);
         struct block_rows rows = rows_of(s, l);
         block_backward(&crew, &block, &rows, &a->scratch, dx, &dropping, BLOCK_SITES * l, a->B,
                        a->T);
     }
     dropout(&crew, &dropping, BLOCK_SITES * f->layers, dx, dx, R * E);
-    if (is_learned(f)) {
-        float *table = gradients + p->parameters.list[POSITIONS].offset;
+    if (transformer_is_learned(f)) {
+        float *table = gradients + p->parameters.list[TRANSFORMER_POSITIONS].offset;
         struct placement c = {p->kernels, dx, NULL, table, a->B, a->T, E};
         crew_run(&crew, a->T, R * E, add_positions_backward, &c);
     }
-    embedding_backward(&crew, gradients + p->parameters.list[EMBEDDING].offset, dx, batch->tokens,
-                       R, E);
+    embedding_backward(&crew, gradients + p->parameters.list[TRANSFORMER_EMBEDDING].offset, dx,
+                       batch->tokens, R, E);
 }
 
 static const float *logits(const struct pass *pass, size_t b, size_t t)
@@ -519,7 +338,7 @@ static struct state state_in(const struct predictor *p, void *memory, size_t *by
     struct carver c = {memory, 0};
     struct state s = {0};
     carve(&c, sizeof s.position);
-    s.cache = carve_floats(&c, f->layers * 2 * f->context * f->kv_heads * head_dim(f));
+    s.cache = carve_floats(&c, f->layers * 2 * f->context * f->kv_heads * transformer_head_dim(f));
     s.stream = stream_in(&c, p, 1, 1, f->context, true, false);
     *bytes = c.bytes;
     return s;
@@ -557,8 +376,8 @@ static trib_status step(const struct predictor *p, void *state, int32_t token, f
 }
 
 const struct predictor_kind predictor_transformer = {
-    .check = check,
-    .list = list,
+    .check = transformer_check,
+    .list = transformer_list,
     .layout = layout,
     .forward = forward,
     .backward = backward,

@@ -6,6 +6,8 @@
 #include "kernel/avx512/product.h"
 #include "kernel/simd/ops.h"
 
+enum { ALONG_AHEAD = 128, ACROSS_AHEAD = 256 };
+
 static void round_words(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -34,6 +36,8 @@ static void turn(float *out, size_t out_stride, const float *in, size_t in_strid
             size_t height = at_most(rows - i, BLOCK), width = at_most(columns - j, BLOCK);
             float *to = out + j * out_stride + i;
             if (height == BLOCK && width == BLOCK) {
+                for (size_t r = 0; r < BLOCK; r++)
+                    _mm_prefetch((const char *)(block + r * in_stride + ALONG_AHEAD), _MM_HINT_T0);
                 columns_16(to, out_stride, block, in_stride, BLOCK, 0xffff);
                 continue;
             }
@@ -64,7 +68,7 @@ void product_panel_avx512(enum dtype arithmetic, void *out, const float *b, size
         for (size_t n = 0; n < columns; n += LANES) {
             size_t left = at_most(columns - n, LANES);
             __mmask16 lanes = (__mmask16)((1u << left) - 1);
-            _mm_prefetch((const char *)(b + (k + 16) * b_k + n), _MM_HINT_T0);
+            _mm_prefetch((const char *)(b + k * b_k + n + ACROSS_AHEAD), _MM_HINT_T1);
             _mm512_storeu_ps((float *)out + k * PRODUCT_COLUMNS + n,
                              _mm512_maskz_loadu_ps(lanes, b + k * b_k + n));
         }

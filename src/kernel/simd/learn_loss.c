@@ -78,20 +78,25 @@ void SIMD(softmax_backward)(float *x, size_t n, float lse, size_t target, float 
     x[target] = scale * of_target;
 }
 
-/* In plain C, which compilers turn into the instructions of the set: 64-bit products have no
- * counterpart in simd.h. */
+/* The draws in plain C, which compilers turn into the instructions of the set: 64-bit products have
+ * no counterpart in simd.h. */
 void SIMD(dropout)(float *y, const float *x, size_t n, uint64_t seed, uint64_t first, uint32_t drop)
 {
     enum { WORDS = 16, DRAWS = 4 * WORDS };
-    float scale = 65536 / (float)(65536 - drop);
-    for (size_t i = 0; i < n; i += DRAWS) {
+    vf scale = vf_set(65536 / (float)(65536 - drop)), zero = vf_set(0);
+    for (size_t at = 0; at < n; at += DRAWS) {
         uint64_t words[WORDS];
         uint16_t draws[DRAWS];
+        float kept[DRAWS]; /* above 0 where it is */
         for (size_t w = 0; w < WORDS; w++)
-            words[w] = rng_bits(seed, (first + i) / 4 + w);
+            words[w] = rng_bits(seed, (first + at) / 4 + w);
         memcpy(draws, words, sizeof draws); /* little-endian, as every machine with these sets */
-        size_t count = n - i < DRAWS ? n - i : DRAWS;
-        for (size_t j = 0; j < count; j++)
-            y[i + j] = draws[j] < drop ? 0 : x[i + j] * scale;
+        for (size_t i = 0; i < DRAWS; i++)
+            kept[i] = (float)((int)draws[i] - (int)drop + 1);
+        for (size_t i = 0; i < DRAWS && at + i < n; i += LANES) {
+            size_t left = n - at - i;
+            vf a = vf_mul(vf_load_some(x + at + i, left), scale);
+            vf_store_some(y + at + i, vf_select(vm_less(zero, vf_load(kept + i)), a, zero), left);
+        }
     }
 }
