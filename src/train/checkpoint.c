@@ -65,10 +65,13 @@ static uint64_t checksum(const trib_train_options *o, const struct stamp *stamp,
     uint64_t hash = stamp->position ^ stamp->tokens << 32 ^ stamp->text;
     for (size_t i = 0; i < train_option_count; i++) {
         const struct train_option *row = &train_options[i];
-        const char *text = *(const char *const *)train_option_value(o, row);
-        hash = row->kind == TRAIN_CHOICE
-                   ? XXH3_64bits_withSeed(text, strlen(text), hash)
-                   : XXH3_64bits_withSeed(train_option_value(o, row), train_option_size(row), hash);
+        const void *value = train_option_value(o, row);
+        size_t size = train_option_size(row);
+        if (row->kind == TRAIN_CHOICE) { /* what it points to */
+            value = *(const char *const *)value;
+            size = strlen(value);
+        }
+        hash = XXH3_64bits_withSeed(value, size, hash);
     }
     for (size_t i = 0; i < count; i++)
         hash = XXH3_64bits_withSeed(arrays[i].data, arrays[i].floats * sizeof(float), hash);

@@ -192,5 +192,7 @@ struct linear transformer_output(const struct predictor *p)
 
 struct norm transformer_norm(const struct predictor *p)
 {
+    if (!transformer_is_modern(&p->config))
+        return (struct norm){0};
     return norm_of(p, block_first(&p->config, p->config.layers), false);
 }

@@ -157,7 +157,12 @@ memory_is_kept() {
     awk '/^memory/ { stated = $4 } / memory / { used = $(NF - 3) }
          END { exit !(used > 0 && used <= stated) }' memory
 }
-check "memory is stated and kept" memory_is_kept
+if grep -q '__[at]san_init' "$trib"; then
+    n=$((n + 1))
+    echo "ok $n - memory is stated and kept # SKIP a sanitizer takes memory of its own"
+else
+    check "memory is stated and kept" memory_is_kept
+fi
 
 expect "eval --json" 0 \
     '{"model":"whole.gguf","loss":*"perplexity":*"bits_per_byte":*"tokens":*"context":16*}' "" \

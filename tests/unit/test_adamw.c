@@ -70,6 +70,33 @@ static void update_is_the_equation(void **state)
     }
 }
 
+/* What PyTorch's AdamW and clip_grad_norm_ make of the same gradients (tools/adamw_golden.py). Each
+ * of the 10 steps changes a parameter by 0.01 at most, and both sides round about 10 times on the
+ * way to that, 2^-24 each: 2e-8 of it in the worst case; and they round the parameter itself, of up
+ * to 1, by 2^-24 in each step. */
+static void updates_are_those_of_pytorch(void **state)
+{
+    (void)state;
+    enum { COUNT = 8, STEPS = 10 };
+    static const float golden[COUNT] = {-0x1.9eb55ep-1f, -0x1.4f9248p-1f, -0x1.508360p-2f,
+                                        -0x1.263088p-3f, 0x1.306880p-3f,  0x1.81b38ap-2f,
+                                        0x1.2f79e2p-1f,  0x1.d333d2p-1f};
+    float w[COUNT], g[COUNT], m[COUNT] = {0}, v[COUNT] = {0};
+    double norm = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        w[i] = ((float)i - 3.5f) / 4;
+    for (size_t step = 0; step < STEPS; step++) {
+        for (size_t i = 0; i < COUNT; i++)
+            g[i] = (float)((int)((i * 37 + step * 11) % 64) - 32) / 64;
+        norm = gradient_norm(g, COUNT, 1);
+        const struct adamw a = {0.01, 0.9, 0.99, 1e-8, 0.1, step + 1, gradient_clip(norm, 0.7)};
+        adamw_update(&a, w, g, m, v, COUNT, 1);
+    }
+    assert_true(fabs(norm - 0x1.8f5c08p-1) < 1e-6);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_true(fabsf(w[i] - golden[i]) <= STEPS * (2 * 0x1p-24f + 2e-8f));
+}
+
 /* Where parameter and gradient are zero, and the moments too, they stay so: what lies between two
  * parameters. */
 static void zero_stays_zero(void **state)
@@ -155,6 +182,7 @@ int main(void)
     random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(update_is_the_equation),
+        cmocka_unit_test(updates_are_those_of_pytorch),
         cmocka_unit_test(zero_stays_zero),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(norm_is_the_root_of_the_squares),
