@@ -59,8 +59,8 @@ trib_session_options trib_session_options_default(void); /* {0, "f16"} */
 /* Bytes a session may take, at its full context: keys and values, and activations. */
 typedef struct trib_memory {
     uint64_t weights; /* of the file, mapped */
-    uint64_t kv;      /* at the full context; taken as it fills */
-    uint64_t kv_per_token;
+    uint64_t kv;      /* at the full context; taken as it fills. Of a predictor its state, whole */
+    uint64_t kv_per_token; /* 0 of a predictor */
     uint64_t activations;
 } trib_memory;
 

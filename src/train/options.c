@@ -15,7 +15,7 @@ static const char *const save_types[] = {"f32", "f16", "bf16", "q8_0", NULL};
 #define BELOW_1      0.99999994 /* the float before 1 */
 #define MOST_COUNT   1e9
 #define MOST_WIDTH   (1 << 20)
-#define MOST_CONTEXT (1 << 24)
+#define MOST_CONTEXT (1 << 20)
 
 const struct train_option train_options[] = {
     {"model", TRAIN_CHOICE, AT(model), predictor_models, 0, 0, false},

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/half.h"
 
-enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_CONTEXT = 1 << 24 };
+enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_CONTEXT = 1 << 20 };
 
 static const char *const architectures[] = {"tributary-direct", "tributary-rnn",
                                             "tributary-lecture", "llama"};
