@@ -118,10 +118,14 @@ static void print_verdict(const struct verdict *v)
     printf("parameters   %" PRIu64 "\n", s->parameters);
     printf("shape        L=%zu E=%zu H=%zu G=%zu D=%zu F=%zu V=%zu context=%zu\n", s->layers,
            s->width, s->heads, s->kv_heads, s->head_dim, s->ffn, s->vocabulary, s->context);
-    printf("memory       weights %.1f MiB, KV cache up to %.1f MiB (%" PRIu64
-           " bytes a token), activations %.1f MiB\n",
-           mib(v->memory.weights), mib(v->memory.kv), v->memory.kv_per_token,
-           mib(v->memory.activations));
+    if (v->memory.kv_per_token == 0)
+        printf("memory       weights %.1f MiB, state of a sequence %.1f KiB\n",
+               mib(v->memory.weights), (double)v->memory.kv / 1024);
+    else
+        printf("memory       weights %.1f MiB, KV cache up to %.1f MiB (%" PRIu64
+               " bytes a token), activations %.1f MiB\n",
+               mib(v->memory.weights), mib(v->memory.kv), v->memory.kv_per_token,
+               mib(v->memory.activations));
 }
 
 /* What the file says it is; empty when it does not. */

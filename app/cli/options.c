@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 32, HELP_KEY = 1000 };
+enum { OPTIONS_MAX = 64, HELP_KEY = 1000 };
 
 const char *command_part(const struct command *command, size_t i)
 {

@@ -116,7 +116,7 @@ static int run_train(const struct command *self, int argc, char **argv)
     return status;
 }
 
-static const struct command train_command = {
+static const struct command tokenizer_train_command = {
     .name = "tokenizer train",
     .operands = "TEXT...",
     .summary = "Learn a byte-level BPE vocabulary from texts",
@@ -130,7 +130,7 @@ static const struct command train_command = {
     .run = run_train,
 };
 
-static const struct command *const parts[] = {&train_command};
+static const struct command *const parts[] = {&tokenizer_train_command};
 
 static int run(const struct command *self, int argc, char **argv)
 {

@@ -49,8 +49,9 @@ const char *trib_engine_kernels(const trib_engine *engine);
 int trib_engine_threads(const trib_engine *engine);
 
 typedef struct trib_session_options {
-    size_t context;      /* tokens at most; 0: as many as the model was trained for */
-    const char *kv_type; /* "f32", "f16", "bf16", "q8_0" */
+    size_t context;      /* tokens at most; 0: as many as the model was trained for, and no end for
+                            predictors that keep no keys */
+    const char *kv_type; /* "f32", "f16", "bf16", "q8_0"; of transformers of the llama family */
 } trib_session_options;
 
 trib_session_options trib_session_options_default(void); /* {0, "f16"} */
@@ -58,8 +59,8 @@ trib_session_options trib_session_options_default(void); /* {0, "f16"} */
 /* Bytes a session may take, at its full context: keys and values, and activations. */
 typedef struct trib_memory {
     uint64_t weights; /* of the file, mapped */
-    uint64_t kv;      /* at the full context; taken as it fills */
-    uint64_t kv_per_token;
+    uint64_t kv;      /* at the full context; taken as it fills. Of a predictor its state, whole */
+    uint64_t kv_per_token; /* 0 of a predictor */
     uint64_t activations;
 } trib_memory;
 

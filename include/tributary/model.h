@@ -89,7 +89,7 @@ size_t trib_model_tensor_count(const trib_model *model);
 trib_tensor trib_model_tensor(const trib_model *model, size_t i); /* i below the count */
 
 /* The shape of a model that can be run; letters as in the design: L layers, E width, H query heads,
- * G KV heads, D head_dim, F FFN width, V vocabulary. */
+ * G KV heads, D head_dim, F FFN width, V vocabulary. What a predictor does not have is 0. */
 typedef struct trib_model_shape {
     size_t layers, width, heads, kv_heads, head_dim, ffn, vocabulary, context;
     uint64_t parameters;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "engine/model_file.h"
 #include "engine/session.h"
+#include "train/predictor_file.h"
 
 trib_engine_options trib_engine_options_default(void)
 {
@@ -31,6 +32,24 @@ static trib_status resolve(trib_engine_options *options, const trib_engine_optio
     return kernels_choose(kernels, options->kernels, error);
 }
 
+static trib_status open_model(struct trib_engine *engine, const struct gguf *file,
+                              trib_error *error)
+{
+    trib_status status;
+    engine->predicts = predictor_in_file(file);
+    if (engine->predicts) {
+        status = predictor_read(&engine->predictor, file, engine->kernels, engine->threads, error);
+        engine->vocabulary = engine->predictor.config.vocabulary;
+        return status;
+    }
+    status = model_open(&engine->model, file, engine->kernels, error);
+    engine->vocabulary = engine->model.config.vocabulary;
+    if (status == TRIB_OK)
+        status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
+                                  engine->threads, error);
+    return status;
+}
+
 trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error)
 {
@@ -45,10 +64,8 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
         return error_no_memory(error, "an engine", sizeof *engine);
     engine->threads = o.threads;
     engine->prefill_chunk = o.prefill_chunk;
-    status = model_open(&engine->model, model->file, kernels, error);
-    if (status == TRIB_OK)
-        status = activations_open(&engine->activations, &engine->model, o.prefill_chunk, o.threads,
-                                  error);
+    engine->kernels = kernels;
+    status = open_model(engine, model->file, error);
     if (status != TRIB_OK) {
         trib_engine_close(engine);
         return status;
@@ -63,17 +80,35 @@ void trib_engine_close(trib_engine *engine)
         return;
     activations_close(&engine->activations);
     model_close(&engine->model);
+    predictor_close(&engine->predictor);
     free(engine);
 }
 
 const char *trib_engine_kernels(const trib_engine *engine)
 {
-    return engine->model.kernels->name;
+    return engine->kernels->name;
 }
 
 int trib_engine_threads(const trib_engine *engine)
 {
     return engine->threads;
+}
+
+/* Weights in float32, and the state of a session: it has its size from the begin. */
+static trib_status predictor_memory(const struct gguf *file, const struct kernels *kernels,
+                                    trib_memory *out, trib_error *error)
+{
+    struct predictor_config config;
+    struct predictor predictor;
+    trib_status status = predictor_config_read(&config, file, error);
+    if (status == TRIB_OK)
+        status = predictor_open(&predictor, &config, kernels, 1, error);
+    if (status != TRIB_OK)
+        return status;
+    *out = (trib_memory){.weights = predictor.parameters.floats * sizeof(float),
+                         .kv = predictor_state_bytes(&predictor)};
+    predictor_close(&predictor);
+    return TRIB_OK;
 }
 
 trib_status trib_memory_needed(const trib_model *model, const trib_engine_options *engine,
@@ -85,6 +120,8 @@ trib_status trib_memory_needed(const trib_model *model, const trib_engine_option
     struct kv_shape kv;
     size_t context;
     trib_status status = resolve(&o, engine, &shape.kernels, error);
+    if (status == TRIB_OK && predictor_in_file(model->file))
+        return predictor_memory(model->file, shape.kernels, out, error);
     if (status == TRIB_OK)
         status = model_config_read(&shape.config, model->file, error);
     if (status == TRIB_OK)

@@ -3,10 +3,16 @@
 #define ENGINE_ENGINE_H
 
 #include "model/model.h"
+#include "train/predictor.h"
 #include "tributary/engine.h"
 
 struct trib_engine {
+    bool predicts;              /* the file is a predictor of train/, which `predictor` holds; else
+                                   it is in `model` */
+    struct predictor predictor; /* run token by token, in float32 */
     struct model model;
+    const struct kernels *kernels;
+    size_t vocabulary; /* V */
     int threads;
     size_t prefill_chunk;
     struct activations activations; /* shared by the sessions: one thread at a time */

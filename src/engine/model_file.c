@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "model/config.h"
 #include "text/utf8.h"
+#include "train/predictor_file.h"
 
 trib_status trib_model_open(trib_model **out, const char *path, trib_error *error)
 {
@@ -116,7 +117,26 @@ trib_tensor trib_model_tensor(const trib_model *model, size_t i)
     return out;
 }
 
-trib_status trib_model_describe(const trib_model *model, trib_model_shape *out, trib_error *error)
+static trib_status describe_predictor(const trib_model *model, trib_model_shape *out,
+                                      trib_error *error)
+{
+    struct predictor_config c;
+    trib_status status = predictor_config_read(&c, model->file, error);
+    if (status != TRIB_OK)
+        return status;
+    bool attends = c.model == MODEL_TRANSFORMER;
+    *out = (trib_model_shape){.layers = c.layers,
+                              .width = c.width,
+                              .heads = attends ? c.heads : 0,
+                              .kv_heads = attends ? c.kv_heads : 0,
+                              .head_dim = attends ? c.width / c.heads : 0,
+                              .ffn = c.model == MODEL_RNN ? 0 : c.ffn,
+                              .vocabulary = c.vocabulary,
+                              .context = c.context};
+    return TRIB_OK;
+}
+
+static trib_status describe_llama(const trib_model *model, trib_model_shape *out, trib_error *error)
 {
     struct model_config c;
     trib_status status = model_config_read(&c, model->file, error);
@@ -130,6 +150,15 @@ trib_status trib_model_describe(const trib_model *model, trib_model_shape *out, 
                               .ffn = c.ffn,
                               .vocabulary = c.vocabulary,
                               .context = c.context};
+    return TRIB_OK;
+}
+
+trib_status trib_model_describe(const trib_model *model, trib_model_shape *out, trib_error *error)
+{
+    trib_status status = predictor_in_file(model->file) ? describe_predictor(model, out, error)
+                                                        : describe_llama(model, out, error);
+    if (status != TRIB_OK)
+        return status;
     for (size_t i = 0; i < model->file->tensor_count; i++)
         out->parameters += model->file->tensors[i].elements;
     return TRIB_OK;

@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "kernel/kernel.h"
+#include "kernel/learn.h"
 #include "kernel/ref/ref.h"
 
 #if TRIB_HAVE_SIMD
@@ -13,89 +14,29 @@
 
 enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
 
+/* A table of what is compiled for `set`; attention's panels and the dense products, which
+ * AVX512-BF16 and VNNI change, for `best`. */
+#define TABLE(table, set, best, rows)                                                              \
+    {                                                                                              \
+        .name = table, .tile_rows = (rows), .unpack = unpack_##set, .pack = pack_##set,            \
+        .dots = dots_##set, .rmsnorm = rmsnorm_##set, .swiglu = swiglu_##set, .add = add_##set,    \
+        .softcap = softcap_##set, .additive = additive_##set, .panel_load = panel_load_##best,     \
+        .absorb = absorb_##best, .merge = merge_##set, .exp = exp_##set, .weigh = weigh_##set,     \
+        .learn = &learn_##set, .transpose = transpose_##set,                                       \
+        .absorb_backward = absorb_backward_##set, .product_rows = product_rows_##best,             \
+        .product_panel = product_panel_##best, .product_block = product_block_##best,              \
+        .product_pairs = PAIRS_##best,                                                             \
+    }
+
+/* Whether products of bf16 are summed in pairs. */
+enum { PAIRS_ref = false, PAIRS_avx2 = false, PAIRS_avx512 = false, PAIRS_avx512bf16 = true };
+
 static const struct kernels tables[TABLES] = {
-    [REF] = {"ref",
-             TILE_ROWS_REF,
-             unpack_ref,
-             pack_ref,
-             dots_ref,
-             rmsnorm_ref,
-             swiglu_ref,
-             add_ref,
-             softcap_ref,
-             additive_ref,
-             panel_load_ref,
-             absorb_ref,
-             merge_ref,
-             .exp = exp_ref,
-             .weigh = weigh_ref,
-             .transpose = transpose_ref,
-             .absorb_backward = absorb_backward_ref,
-             .product_rows = product_rows_ref,
-             .product_panel = product_panel_ref,
-             .product_block = product_block_ref},
+    [REF] = TABLE("ref", ref, ref, TILE_ROWS_REF),
 #if TRIB_HAVE_SIMD
-    [AVX2] = {"avx2",
-              TILE_ROWS_AVX2,
-              unpack_avx2,
-              pack_avx2,
-              dots_avx2,
-              rmsnorm_avx2,
-              swiglu_avx2,
-              add_avx2,
-              softcap_avx2,
-              additive_avx2,
-              panel_load_avx2,
-              absorb_avx2,
-              merge_avx2,
-              .exp = exp_avx2,
-              .weigh = weigh_avx2,
-              .transpose = transpose_avx2,
-              .absorb_backward = absorb_backward_avx2,
-              .product_rows = product_rows_avx2,
-              .product_panel = product_panel_avx2,
-              .product_block = product_block_avx2},
-    [AVX512] = {"avx512",
-                TILE_ROWS_AVX512,
-                unpack_avx512,
-                pack_avx512,
-                dots_avx512,
-                rmsnorm_avx512,
-                swiglu_avx512,
-                add_avx512,
-                softcap_avx512,
-                additive_avx512,
-                panel_load_avx512,
-                absorb_avx512,
-                merge_avx512,
-                .exp = exp_avx512,
-                .weigh = weigh_avx512,
-                .transpose = transpose_avx512,
-                .absorb_backward = absorb_backward_avx512,
-                .product_rows = product_rows_avx512,
-                .product_panel = product_panel_avx512,
-                .product_block = product_block_avx512},
-    [AVX512BF16] = {"avx512bf16",
-                    TILE_ROWS_AVX512,
-                    unpack_avx512,
-                    pack_avx512,
-                    dots_avx512,
-                    rmsnorm_avx512,
-                    swiglu_avx512,
-                    add_avx512,
-                    softcap_avx512,
-                    additive_avx512,
-                    panel_load_avx512bf16,
-                    absorb_avx512bf16,
-                    merge_avx512,
-                    .exp = exp_avx512,
-                    .weigh = weigh_avx512,
-                    .transpose = transpose_avx512,
-                    .absorb_backward = absorb_backward_avx512,
-                    .product_pairs = true,
-                    .product_rows = product_rows_avx512bf16,
-                    .product_panel = product_panel_avx512bf16,
-                    .product_block = product_block_avx512bf16},
+    [AVX2] = TABLE("avx2", avx2, avx2, TILE_ROWS_AVX2),
+    [AVX512] = TABLE("avx512", avx512, avx512, TILE_ROWS_AVX512),
+    [AVX512BF16] = TABLE("avx512bf16", avx512, avx512bf16, TILE_ROWS_AVX512),
 #else
     [AVX2] = {.name = "avx2"},
     [AVX512] = {.name = "avx512"},

@@ -222,6 +222,9 @@ struct kernels {
     void (*weigh)(float *y, const float *w, const float *const *x, size_t parts, size_t from,
                   size_t n);
 
+    /* What training adds: kernel/learn.h. */
+    const struct learn_kernels *learn;
+
     /* out[j][i] = in[i][j] for i < rows, j < columns; strides in floats. */
     void (*transpose)(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,
                       size_t columns);

@@ -8,29 +8,10 @@ set -u
 trib=$1
 data=${TRIB_DATA:-../shared/data}
 model=$data/stories260K/stories260K.gguf
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-n=0
+# shellcheck source=tests/golden/expect.sh
+. "$(dirname "$0")/expect.sh"
 skip=
 [ -r "$model" ] || skip="no test data $model"
-
-# expect NAME STATUS STDOUT STDERR COMMAND...: the exit status, and a pattern (of case) for each
-# stream. `needs data` before the name skips the case where the data is absent.
-expect() {
-    name=$1 status=$2 out=$3 err=$4
-    shift 4
-    n=$((n + 1))
-    timeout 60 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
-    got=$?
-    ok=ok
-    [ "$got" = "$status" ] || ok="not ok"
-    # shellcheck disable=SC2254 # patterns are meant to be patterns
-    case $(cat "$scratch/out") in $out) ;; *) ok="not ok" ;; esac
-    # shellcheck disable=SC2254
-    case $(cat "$scratch/err") in $err) ;; *) ok="not ok" ;; esac
-    echo "$ok $n - $name"
-    [ "$ok" = ok ] || sed 's/^/# /' "$scratch/out" "$scratch/err" | head -n 20
-}
 
 expect_with_data() {
     if [ -n "$skip" ]; then
