@@ -71,7 +71,7 @@ struct learn_kernels {
     void (*swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate,
                             const float *up, size_t n);
 
-    /* log sum_v exp(x_v), by the largest x first and the sum then. */
+    /* log sum_v exp(x_v), by the largest x first and the sum then; n is 1 or more. */
     float (*log_sum_exp)(const float *x, size_t n);
 
     /* x = scale (exp(x - lse) - [v = target]): the gradient of scale (lse - x_target). */

@@ -1,11 +1,9 @@
 /* The driver of matrix products: what is packed when, and who computes what.
  *
- * b is cut into panels of PRODUCT_COLUMNS columns. Tiles of PRODUCT_ROWS rows by one panel stand in
- * a line, panel after panel, and each thread takes an even share of the line; it packs the panels
- * it meets for itself, a block of terms at a time, so that what is packed is still in its caches
- * when its tiles read it, and no thread waits for another. A panel that two threads share is packed
- * twice. a is read where it lies, or if its rows lie apart or are to be rounded copied once, by all
- * threads, before.
+ * Each thread takes a rectangle of c and makes its own copies of a and b, a block of terms at a
+ * time, so that what is copied is in its own caches when its tiles read it and no thread waits for
+ * another. b is packed into panels of PRODUCT_COLUMNS columns; a is read where it lies unless its
+ * rows lie across memory or are to be rounded.
  *
  * How terms are cut into blocks shows in no bit: the chain of an element goes on through c.
  */
@@ -16,9 +14,9 @@
 
 #include "base/size.h"
 
-/* Terms of a block. With many rows a panel's block, 256 KiB, stays in the second-level cache while
- * all tiles pass over it; with few, 16 KiB in the first. Where a is copied there is room for both.
- */
+/* Terms of a block. With many rows, a panel's 256 KiB stay in the second-level cache while all
+ * tiles pass over them; where a is copied, the copy has its place there, too: 704 KiB. With
+ * FEW_ROWS or fewer b is read once, and the blocks are for the sake of long runs in memory. */
 enum { MANY_TERMS = 1024, COPY_WORDS = 352, FEW_TERMS = 512, FEW_ACROSS_TERMS = 32, FEW_ROWS = 16 };
 
 /* Bytes of the panels that are packed together, and terms of them at a time. */

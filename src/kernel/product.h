@@ -29,8 +29,8 @@ struct product {
     enum dtype arithmetic; /* DTYPE_F32; DTYPE_BF16: a and b rounded to bf16, sums in float32 */
 };
 
-/* Bytes of workspace for the product, a multiple of 64: a where it has to be copied, and one panel
- * of b a thread. It depends on sizes, strides and arithmetic, not on the pointers. */
+/* Bytes of workspace for the product, a multiple of 64: for each thread, parts of b and, where it
+ * has to be copied, of a. It depends on sizes, strides and arithmetic, not on the pointers. */
 size_t product_workspace(const struct kernels *kernels, const struct product *product, int threads);
 
 /* Computes c. `workspace` is aligned to 64 and holds nothing between calls. `threads` is the size

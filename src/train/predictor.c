@@ -2,6 +2,7 @@
  */
 #include "train/predictor.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,11 +134,13 @@ void pass_close(struct pass *pass)
 
 struct loss pass_forward(struct pass *pass, const struct batch *batch)
 {
+    assert(batch->B <= pass->B && batch->T <= pass->T);
     return pass->predictor->kind->forward(pass, batch);
 }
 
 void pass_backward(struct pass *pass, const struct batch *batch, float scale)
 {
+    assert(pass->backward && pass->predictor->parameters.gradients);
     pass->predictor->kind->backward(pass, batch, scale);
 }
 

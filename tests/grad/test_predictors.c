@@ -18,7 +18,7 @@ static const double step = 1e-6, allowed = 1e-4;
 /* Elements of a parameter whose differences are taken: all, or of large ones some. */
 static size_t elements_of(const struct parameter *one, const struct predictor_case *c)
 {
-    size_t most = strncmp(c->name, "large", 5) == 0 ? 6 : 100;
+    size_t most = strncmp(c->name, "large", 5) == 0 ? 5 : 60;
     return one->count < most ? one->count : most;
 }
 

@@ -6,6 +6,8 @@
 #include "kernel/avx512/product.h"
 #include "kernel/simd/ops.h"
 
+/* How far ahead memory is asked for, in floats: along rows that are turned, and along the rows of a
+ * strip of panels. */
 enum { ALONG_AHEAD = 128, ACROSS_AHEAD = 256 };
 
 static void round_words(float *x, size_t n)

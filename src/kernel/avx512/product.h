@@ -12,7 +12,10 @@
 #include "kernel/avx512/transpose.h"
 #include "kernel/kernel.h"
 
+/* Steps before the end of a tile at which the next one's part of c is asked for: earlier, the panel
+ * would push it out of the first-level cache again. */
 enum { LATE = 24 };
+
 enum { PANEL_STEP = PRODUCT_COLUMNS * 4, BLOCK = 16 };
 
 /* ---- The product ---- */

@@ -21,7 +21,7 @@ INLINE __m512 lanes_up_to(const float *p, size_t n)
     return _mm512_maskz_loadu_ps((__mmask16)(n < LANES ? (1u << n) - 1 : 0xffff), p);
 }
 
-/* Two rows of `terms` terms each into words, the last filled up with 0. */
+/* One row into words, the last filled up with 0. */
 static void round_row(uint32_t *out, const float *row, size_t terms)
 {
     for (size_t k = 0; k < terms; k += 2 * LANES) {
@@ -60,7 +60,7 @@ void product_rows_avx512bf16(enum dtype arithmetic, void *out, size_t out_stride
                              size_t a_m, size_t a_k, size_t rows, size_t terms)
 {
     uint32_t *words = out;
-    if (arithmetic == DTYPE_F32)
+    if (arithmetic != DTYPE_BF16)
         product_rows_avx512(arithmetic, out, out_stride, a, a_m, a_k, rows, terms);
     for (size_t m = 0; m < rows && arithmetic == DTYPE_BF16 && a_k == 1; m++)
         round_row(words + m * out_stride, a + m * a_m, terms);
@@ -98,7 +98,7 @@ static void panel_turn(uint32_t *out, const float *b, size_t b_n, size_t terms)
 void product_panel_avx512bf16(enum dtype arithmetic, void *out, const float *b, size_t b_k,
                               size_t b_n, size_t terms, size_t columns)
 {
-    if (arithmetic == DTYPE_F32) {
+    if (arithmetic != DTYPE_BF16) {
         product_panel_avx512(arithmetic, out, b, b_k, b_n, terms, columns);
         return;
     }

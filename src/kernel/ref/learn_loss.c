@@ -42,10 +42,11 @@ void swiglu_backward_ref(float *dgate, float *dup, const float *dy, const float 
 
 float log_sum_exp_ref(const float *x, size_t n)
 {
-    float most = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++)
+    float most = x[0];
+    for (size_t i = 1; i < n; i++)
         most = x[i] > most ? x[i] : most;
-    for (size_t i = 0; i < n; i++)
+    float sum = exp_scalar(x[0] - most);
+    for (size_t i = 1; i < n; i++)
         sum += exp_scalar(x[i] - most);
     return most + logf(sum);
 }
