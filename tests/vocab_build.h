@@ -23,9 +23,10 @@ struct vocab_entry {
     }
 
 struct vocab_options {
-    const char *name; /* general.name, or NULL */
+    const char *name;  /* general.name, or NULL */
+    const char *model; /* tokenizer.ggml.model; NULL: "llama", or "gpt2" where there are merges */
     bool no_kinds, no_scores, no_space_prefix;
-    const struct slice *merges; /* not NULL: the model is "gpt2" */
+    const struct slice *merges;
     size_t merge_count;
     const char *pre; /* tokenizer.ggml.pre, or NULL */
 };
@@ -33,7 +34,8 @@ struct vocab_options {
 static inline void vocab_put(struct gguf_build *b, const struct vocab_entry *entries, size_t count,
                              struct vocab_options options)
 {
-    gguf_build_string(b, "tokenizer.ggml.model", options.merges ? "gpt2" : "llama");
+    const char *usual = options.merges ? "gpt2" : "llama";
+    gguf_build_string(b, "tokenizer.ggml.model", options.model ? options.model : usual);
     if (options.pre)
         gguf_build_string(b, "tokenizer.ggml.pre", options.pre);
     if (options.merges)

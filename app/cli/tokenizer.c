@@ -70,18 +70,20 @@ static void free_texts(trib_text *texts, size_t count)
 /* Reads all files; *texts, which free_texts frees, is NULL after a failure. */
 static trib_status read_texts(char **paths, size_t count, trib_text **texts, trib_error *error)
 {
-    *texts = calloc(count, sizeof **texts);
-    for (size_t i = 0; *texts && i < count; i++) {
+    trib_text *read = *texts = calloc(count, sizeof *read);
+    if (!read)
+        return no_memory(error);
+    for (size_t i = 0; i < count; i++) {
         char *text;
-        trib_status status = read_all(paths[i], &text, &(*texts)[i].length, error);
+        trib_status status = read_all(paths[i], &text, &read[i].length, error);
         if (status != TRIB_OK) {
-            free_texts(*texts, i);
+            free_texts(read, i);
             *texts = NULL;
             return status;
         }
-        (*texts)[i].bytes = text;
+        read[i].bytes = text;
     }
-    return *texts ? TRIB_OK : no_memory(error);
+    return TRIB_OK;
 }
 
 static int run_train(const struct command *self, int argc, char **argv)
@@ -118,11 +120,9 @@ static const struct command tokenizer_train_command = {
     .name = "tokenizer train",
     .operands = "TEXT...",
     .summary = "Learn a byte-level BPE vocabulary from texts",
-    .description = "Writes a vocabulary file that 'trib tokenize' and training take: the tokens "
-                   "and merges that\n"
-                   "Hugging Face's BpeTrainer learns from the same texts. Words do not reach from "
-                   "one file into\n"
-                   "the next.",
+    .description =
+        "Writes a vocabulary file that 'trib tokenize' reads: tokens and merges as Hugging Face's\n"
+        "BpeTrainer learns them from the same texts. Words do not reach from one into the next.",
     .operands_least = 1,
     .operands_most = SIZE_MAX,
     .options = options,

@@ -6,6 +6,7 @@
 #include "text/pretokenizer.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -49,10 +50,10 @@
     "\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}"         \
     "\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}\\x{1fc6}-\\x{1fcc}"        \
     "\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}"                 \
-    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{"     \
-    "2124}"                                                                                        \
-    "\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"         \
-    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"         \
+    "\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}"         \
+    "\\x{2124}\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}"                   \
+    "\\x{213c}-\\x{213f}\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}"                            \
+    "\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"                                                       \
     "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}"                  \
     "\\x{a722}-\\x{a76f}\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}"                 \
     "\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}"                 \
@@ -83,7 +84,7 @@ static const struct pretokenizer_kind kinds[] = {
     {.names = {"falcon"}, .expressions = {"[\\p{P}$+<=>^~|`]+", GPT_2, "[0-9][0-9][0-9]"}},
     {.names = {"deepseek-coder"},
      .expressions = {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+", CJK, "\\p{N}"}},
-    /* \\s+$ of the original would look at a run of white space from each of its characters. */
+    /* The original's \s+$ would look at a run of white space from each of its characters. */
     {.names = {"deepseek-llm"},
      .expressions = {"[\\r\\n]", SPACE "?[" DEEPSEEK_LETTERS "]+",
                      SPACE "?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}"
@@ -95,8 +96,8 @@ static const struct pretokenizer_kind kinds[] = {
                      "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACES}},
 };
 
-/* Far above what any text within ENCODE_LIMIT needs, far below what a machine feels. */
-enum { MATCH_LIMIT = 1 << 28, HEAP_LIMIT_KIB = 1 << 16 };
+/* A net below expressions that are linear: one that is not shall end with an error. */
+enum { MATCH_LEAST = 1 << 20, MATCH_PER_BYTE = 4, HEAP_LIMIT_KIB = 1 << 16 };
 
 struct pretokenizer {
     size_t count;
@@ -223,7 +224,8 @@ trib_status pretokenizer_split(const struct pretokenizer *pre, struct slice text
         status = error_no_memory(error, "the words of a text", sizeof c);
         goto done;
     }
-    pcre2_set_match_limit(c.limits, MATCH_LIMIT);
+    uint64_t steps = MATCH_LEAST + MATCH_PER_BYTE * (uint64_t)text.length;
+    pcre2_set_match_limit(c.limits, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
     pcre2_set_heap_limit(c.limits, HEAP_LIMIT_KIB);
     for (size_t i = 0; i < text.length && !status;) {
         size_t valid = utf8_valid(text.bytes + i, text.length - i);

@@ -78,6 +78,10 @@ static trib_status wordpiece_open(void **state, struct vocab *vocab, const struc
     if (!status) /* the key is spelled so */
         status = special_by_key(vocab, file, KEY("eos_token_id"), KEY("seperator_token_id"),
                                 SPECIAL_EOS, error);
+    if (!gguf_find(file, KEY("add_bos_token")))
+        vocab->add_bos = vocab->special[SPECIAL_BOS] != TOKEN_NONE;
+    if (!gguf_find(file, KEY("add_eos_token")))
+        vocab->add_eos = vocab->special[SPECIAL_EOS] != TOKEN_NONE;
     return status;
 }
 
@@ -151,12 +155,17 @@ static trib_status finish_word(const struct wordpiece *wp, struct word *word, st
                : error_no_memory(error, "the tokens of a text", end);
 }
 
-/* One character of the normalised text joins the word. */
-static void append_character(const struct wordpiece *wp, struct word *word, int32_t code)
+/* One character of the normalised text: joins the word, or is one by itself. */
+static trib_status take_normal(const struct wordpiece *wp, struct word *word, int32_t code,
+                               bool alone, struct id_list *ids, trib_error *error)
 {
     utf8proc_category_t category = utf8proc_category(code);
     if (wp->strip_accents && category == UTF8PROC_CATEGORY_MN)
-        return;
+        return TRIB_OK;
+    alone = alone || is_punctuation(code, category);
+    trib_status status = alone ? finish_word(wp, word, ids, error) : TRIB_OK;
+    if (status)
+        return status;
     if (wp->lowercase)
         code = utf8proc_tolower(code);
     if (word->characters++ < WORD_LONGEST) {
@@ -165,28 +174,26 @@ static void append_character(const struct wordpiece *wp, struct word *word, int3
         memcpy(word->bytes + word->length, bytes, length);
         word->length += length;
     }
+    return alone ? finish_word(wp, word, ids, error) : TRIB_OK;
 }
 
-/* One character of the text: joins the word, or ends it, or both. */
+/* One character of the text, of which white space ends a word. */
 static trib_status take_character(const struct wordpiece *wp, struct word *word, int32_t code,
                                   struct id_list *ids, trib_error *error)
 {
-    int32_t parts[DECOMPOSED_LONGEST];
+    int32_t parts[DECOMPOSED_LONGEST] = {code};
     utf8proc_category_t category = utf8proc_category(code);
-    bool white = is_white(code, category);
-    if (!white && is_left_out(code, category))
-        return TRIB_OK;
-    bool alone = is_punctuation(code, category) || is_ideograph(code);
-    trib_status status = white || alone ? finish_word(wp, word, ids, error) : TRIB_OK;
-    if (white || status)
-        return status;
     utf8proc_ssize_t count = 1;
-    parts[0] = code;
+    trib_status status = TRIB_OK;
+    if (is_white(code, category))
+        return finish_word(wp, word, ids, error);
+    if (is_left_out(code, category))
+        return TRIB_OK;
     if (wp->strip_accents && code >= 0x80)
         count = utf8proc_decompose_char(code, parts, DECOMPOSED_LONGEST, UTF8PROC_DECOMPOSE, NULL);
-    for (utf8proc_ssize_t i = 0; i < count && i < DECOMPOSED_LONGEST; i++)
-        append_character(wp, word, parts[i]);
-    return alone ? finish_word(wp, word, ids, error) : TRIB_OK;
+    for (utf8proc_ssize_t i = 0; i < count && i < DECOMPOSED_LONGEST && !status; i++)
+        status = take_normal(wp, word, parts[i], is_ideograph(code), ids, error);
+    return status;
 }
 
 static trib_status wordpiece_encode(const void *state, struct slice text, struct id_list *ids,

@@ -187,9 +187,9 @@ static void a_long_word(void **state)
     char *text = malloc(LENGTH);
     trib_tokenizer_options options = {400, 1, "gpt-2", NULL, 0};
     trib_tokenizer_report report;
-    trib_model *model;
-    int32_t *ids;
-    size_t count;
+    trib_model *model = NULL;
+    int32_t *ids = NULL;
+    size_t count = 0;
     trib_error error;
     (void)state;
     assert_non_null(text);
@@ -197,7 +197,7 @@ static void a_long_word(void **state)
     assert_int_equal(
         trib_tokenizer_train(output, &(trib_text){text, LENGTH}, 1, &options, &report, NULL),
         TRIB_OK);
-    if (trib_model_open(&model, output, NULL) ||
+    if (trib_model_open(&model, output, &error) ||
         trib_tokenize(model, text, LENGTH, 0, &ids, &count, &error))
         fail_msg("%s", error.message);
     assert_in_range(count, LENGTH / 4096, LENGTH / 4096 + 16);
@@ -212,9 +212,9 @@ static void shakespeare(void **state)
 {
     trib_tokenizer_options options = trib_tokenizer_options_default();
     trib_error error;
-    trib_model *model;
-    int32_t *ids;
-    size_t count, length = 0;
+    trib_model *model = NULL;
+    int32_t *ids = NULL;
+    size_t count = 0, length = 0;
     (void)state;
     FILE *file = fopen(test_data("tinyshakespeare.txt"), "rb");
     char *text = malloc(1 << 21);

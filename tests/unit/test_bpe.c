@@ -95,15 +95,8 @@ static void lowest_rank_first_then_leftmost(void **state)
     struct bpe_build v;
     (void)state;
     bpe_build_open(&v, "gpt-2");
-    static const char *const tokens[] = {"ab",
-                                         "bc",
-                                         "aa",
-                                         "aaa",
-                                         "a\xc4\xa0",
-                                         "\xc4\xa0"
-                                         "a",
-                                         "\xc3\x83\xc2\xa9",
-                                         "ab"};
+    static const char *const tokens[] = {
+        "ab", "bc", "aa", "aaa", "a\xc4\xa0", "\xc4\xa0\x61", "\xc3\x83\xc2\xa9", "ab"};
     static const char *const merges[] = {
         "b c", "a b", "a \xc4\xa0", "\xc4\xa0 a", "a a", "aa a", "\xc3\x83 \xc2\xa9", "b c", "a b"};
     for (size_t i = 0; i < COUNT(tokens); i++)
