@@ -66,7 +66,11 @@ static trib_status open_parts(struct trib_trainer *t, const char *const *texts, 
     if ((status = predictor_open(&t->predictor, &config, kernels, t->options.threads, error)) ||
         (status = predictor_check_type(&t->predictor, train_options_save_type(&t->options), error)))
         return status;
-    return data_check(&t->data, t->options.batch, t->options.context, trainer_streams(t), error);
+    size_t B = t->options.batch, T = t->options.context;
+    if (pass_bytes(&t->predictor, B, T, true) == SIZE_MAX)
+        return error_set(error, TRIB_NO_MEMORY, "no memory holds a batch of %zu windows of %zu", B,
+                         T);
+    return data_check(&t->data, B, T, trainer_streams(t), error);
 }
 
 trib_status trainer_open(struct trib_trainer **out, const trib_train_options *options,

@@ -58,6 +58,8 @@ expect "an unknown kind" 1 "" "trib: model: expected direct, rnn or transformer,
     "$trib" train text --model oracle
 expect "heads that do not divide the width" 1 "" "trib: *heads*" \
     "$trib" train text --heads 3 --width 16
+expect "a batch that no memory holds" 1 "" "trib: no memory holds a batch of 60000 windows of 60000" \
+    "$trib" train text --batch 60000 --context 60000
 expect "nothing to resume" 1 "" "trib: nothing.gguf.state: No such file*" \
     "$trib" train text --resume -o nothing.gguf
 
