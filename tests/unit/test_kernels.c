@@ -427,6 +427,48 @@ static void add_is_exact(void **state)
         }
 }
 
+/* What merging states is made of has the bits of one scalar in every table, at every length,
+ * between guard pages: merging takes no table from its caller, so no table may show. */
+static void exp_and_weigh_have_the_same_bits_everywhere(void **state)
+{
+    (void)state;
+    struct random r = random_start(12);
+    enum { PARTS = 5, MOST = 300 };
+    for (size_t trial = 0; trial < 300; trial++) {
+        size_t n = random_below(&r, MOST), from = random_below(&r, 20);
+        size_t parts = random_below(&r, PARTS + 1);
+        float *x[PARTS], *y = guard_floats(n), *e = guard_floats(n), w[PARTS], first[MOST];
+        for (size_t p = 0; p < PARTS; p++) {
+            x[p] = guard_floats(from + n);
+            random_fill(&r, x[p], from + n, 10);
+            w[p] = random_between(&r, 0, 1);
+        }
+        random_fill(&r, first, n, 10);
+        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+            memcpy(y, first, n * sizeof *y);
+            memcpy(e, first, n * sizeof *e);
+            k->weigh(y, w, (const float *const *)x, parts, from, n);
+            k->exp(e, n);
+            for (size_t j = 0; j < n; j++) {
+                float sum = first[j];
+                for (size_t p = 0; p < parts; p++) {
+                    float term = w[p] * x[p][from + j];
+                    sum += term;
+                }
+                if (float_bits(y[j]) != float_bits(sum))
+                    fail_msg("%s: weigh [%zu] of %zu: %a, expected %a", k->name, j, n, (double)y[j],
+                             (double)sum);
+                if (float_bits(e[j]) != float_bits(exp_scalar(first[j])))
+                    fail_msg("%s: exp(%a) = %a", k->name, (double)first[j], (double)e[j]);
+            }
+        }
+        for (size_t p = 0; p < PARTS; p++)
+            guard_free_floats(x[p], from + n);
+        guard_free_floats(y, n);
+        guard_free_floats(e, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +483,7 @@ int main(void)
         cmocka_unit_test(rmsnorm_is_within_its_bound),
         cmocka_unit_test(swiglu_is_within_its_bound),
         cmocka_unit_test(add_is_exact),
+        cmocka_unit_test(exp_and_weigh_have_the_same_bits_everywhere),
     };
     random_seed();
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
