@@ -112,7 +112,8 @@ static inline void q8_round_block(const float *q, int8_t *high, int8_t *low, flo
         _mm_storeu_si128((void *)(low + i * LANES), _mm512_cvtepi32_epi8(n));
         sum = _mm512_add_epi32(sum, n);
     }
-    *begin = -128 * _mm512_reduce_add_epi32(sum);
+    /* In unsigned numbers, since of a NaN the sum may be any. */
+    *begin = (int32_t)(0u - 128u * (uint32_t)_mm512_reduce_add_epi32(sum));
 }
 
 static inline void q8_round_queries(const struct absorb *t, struct q8_queries *to)
