@@ -74,11 +74,11 @@ struct bench {
     int threads;
     enum bench_format format;
     const trib_kernels *kernels;
-    bool bf16_dots; /* the kernels compute with BF16 dot products where keys are bfloat16 */
-    void *reading;  /* TRIB_MEASURE_BYTES, to measure the bandwidth of memory */
-    size_t which;   /* the case at hand */
-    bool first;     /* nothing is printed of it yet; of CSV: at all */
-    bool noted[2];  /* what need be said of a peer but once */
+    bool dots; /* the kernels compute with dot products of bf16 and of bytes where keys are such */
+    void *reading; /* TRIB_MEASURE_BYTES, to measure the bandwidth of memory */
+    size_t which;  /* the case at hand */
+    bool first;    /* nothing is printed of it yet; of CSV: at all */
+    bool noted[2]; /* what need be said of a peer but once */
     trib_error error;
 };
 
@@ -172,13 +172,33 @@ static int peer_rows(struct bench *b, const struct attend_call *ours,
     return status;
 }
 
+/* The peak that a row is held against. */
+static unsigned peak_for(const struct bench *b, trib_kv_type type)
+{
+    if (b->dots && type == TRIB_KV_BF16)
+        return TRIB_MEASURE_BF16;
+    return b->dots && type == TRIB_KV_Q8_0 ? TRIB_MEASURE_INT8 : TRIB_MEASURE_F32;
+}
+
+static const char *peak_name(unsigned peak)
+{
+    return peak == TRIB_MEASURE_BF16 ? "bf16" : peak == TRIB_MEASURE_INT8 ? "int8" : "f32";
+}
+
+static double peak_rate(unsigned peak, const trib_limits *limits)
+{
+    return peak == TRIB_MEASURE_BF16   ? limits->bf16
+           : peak == TRIB_MEASURE_INT8 ? limits->int8
+                                       : limits->f32;
+}
+
 static int attend_rows(struct bench *b, const struct attend_shape *shape, const char *kv)
 {
-    bool bf16 = shape->kv->type == TRIB_KV_BF16 && b->bf16_dots;
+    unsigned peak = peak_for(b, shape->kv->type);
     struct attend_call call;
     struct bench_subject subject = {.run = attend_run,
                                     .context = &call,
-                                    .what = bf16 ? TRIB_MEASURE_BF16 : TRIB_MEASURE_F32,
+                                    .what = peak,
                                     .memory = b->reading,
                                     .bytes = TRIB_MEASURE_BYTES,
                                     .threads = b->threads};
@@ -194,7 +214,7 @@ static int attend_rows(struct bench *b, const struct attend_shape *shape, const 
                             .threads = b->threads,
                             .operations = attend_operations(shape),
                             .bytes = attend_bytes(shape),
-                            .peak_of = bf16 ? "bf16" : "f32"};
+                            .peak_of = peak_name(peak)};
     bench_progress("%s %s D=%zu G=%zu S=%zu N=%zu", row.name, kv, row.D, row.G, row.S, row.N);
     trib_status status = attend_open(&call, b->kernels, shape, &b->error);
     if (status == TRIB_OK)
@@ -205,7 +225,7 @@ static int attend_rows(struct bench *b, const struct attend_shape *shape, const 
     if (status != TRIB_OK) {
         complain(&b->error);
     } else {
-        row.peak = bf16 ? row.timing.limits.bf16 : row.timing.limits.f32;
+        row.peak = peak_rate(peak, &row.timing.limits);
         row.hash = states_hash(&call.states);
         result = print_row(b, &row);
         if (result == EXIT_SUCCESS && b->v.peers)
@@ -384,7 +404,7 @@ static int run(const struct command *self, int argc, char **argv)
         return status;
     if (trib_kernels_choose(&b.kernels, NULL, &b.error) != TRIB_OK)
         return complain(&b.error);
-    b.bf16_dots = strstr(trib_kernels_name(b.kernels), "bf16");
+    b.dots = strstr(trib_kernels_name(b.kernels), "bf16");
     b.reading = bench_memory(TRIB_MEASURE_BYTES, b.threads);
     if (!b.reading) {
         bench_no_memory(&b.error);

@@ -6,8 +6,8 @@
  *
  *     WIDE    an item is a block of rows of one KV head; it folds all spans and finishes
  *     SPLIT   an item is one span of that and leaves partials, which are merged afterwards
- *     NARROW  an item is one span for the few rows of all heads, chunk by chunk: memory is read
- * once, in order, which is what decoding waits for
+ *     NARROW  an item is one span for the few rows of all heads, chunk by chunk: where keys lie in
+ *             rows, memory is then read once, in order, which is what decoding waits for
  */
 #include "attention/fold.h"
 
