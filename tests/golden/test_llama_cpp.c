@@ -60,8 +60,8 @@ static void the_tokens_are_equal(void **state)
     const char *text = json_string_value(json_object_get(g->json, "text"));
     trib_model *model;
     trib_error error = {0};
-    int32_t *ids;
-    size_t count;
+    int32_t *ids = NULL;
+    size_t count = 0;
     if (trib_model_open(&model, g->model, &error) != TRIB_OK ||
         trib_tokenize(model, text, strlen(text), TRIB_TOKENIZE_SPECIAL, &ids, &count, &error) !=
             TRIB_OK)
@@ -76,8 +76,8 @@ static void the_tokens_are_equal(void **state)
 static float *score(const struct golden *g, const char *table, size_t *V)
 {
     trib_model *model;
-    trib_engine *engine;
-    trib_session *session;
+    trib_engine *engine = NULL;
+    trib_session *session = NULL;
     trib_model_shape shape;
     trib_engine_options options = {.threads = 2, .prefill_chunk = MOST, .kernels = table};
     trib_session_options f32 = {.context = 0, .kv_type = "f32"};
