@@ -1,9 +1,10 @@
 /* trib demo: one continuation, computed in many ways that must not differ in a single bit.
  *
  * The context is handed in whole or cut into segments, each a call of its own: its keys and values
- * join those before it, and the attention of later tokens merges the states over all of them. Every
- * way has an engine and a session of its own, samples its own continuation, and hashes the logits
- * of every position, the prompt's included. */
+ * join those before it, and the attention of later tokens absorbs them in the canonical order,
+ * wherever the cuts are. Every way has an engine and a session of its own, samples its own
+ * continuation, and hashes the logits of every position, the prompt's included.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
