@@ -104,6 +104,28 @@ expect "bench: every case and type" 0 "14" "" sh -c "wc -l <'$scratch/hashes 1'"
 expect "bench: two threads give the hashes of one" 0 "" "" \
     diff "$scratch/hashes 1" "$scratch/hashes 2"
 
+# The project's own model is in the repository, so nothing here is skipped. What it says differs
+# between kernel tables once two tokens are about equally likely; that it is a play does not.
+own=$(dirname "$0")/../../models/shakespeare.gguf
+expect "the model speaks, and every cut of the context gives the same bits" 0 \
+    "The prompt:*JULIET:*O Romeo*Continued by*64 *equal*The same bits every time: 56832 logits of 222*" "" \
+    "$trib" demo "$own"
+expect "seven ways, none of them different" 0 "7 0" "" sh -c \
+    "'$trib' demo '$own' -p 'KING RICHARD' -n 20 -t 0 -s 1 |
+    awk '/  equal\$/ { a++ } /DIFFERENT/ { b++ } END { print a + 0, b + 0 }'"
+expect "one hash for all of them" 0 "1" "" sh -c \
+    "'$trib' demo '$own' -n 20 | awk '/  equal\$/ { print \$4 }' | sort -u | grep -c ."
+expect "demo ends where the context does" 0 "*logits of 256 tokens, 134 of them continued." "" \
+    "$trib" demo "$own" -n 1000
+expect "demo without a model" 2 "" "trib demo: expected MODEL*" "$trib" demo
+expect "demo of a missing file" 1 "" "trib: $scratch/none: No such file*" "$trib" demo "$scratch/none"
+expect "demo of no prompt" 1 "" "trib: the prompt has no tokens*" "$trib" demo "$own" -p ""
+expect "the model continues a name" 0 "?*" "prefill 6 tokens*decode 200 tokens*" \
+    "$trib" run "$own" -p "ROMEO:" -n 200
+expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c \
+    "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
+    '$trib' eval '$own' '$scratch/lines' --json"
+
 story=', there was a little girl named Lily. She loved to play*Lily'
 expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \
     "$trib" run "$model" -p "Once upon a time" -n 256 --temperature 0
