@@ -8,7 +8,7 @@
 #include "tributary/status.h"
 
 extern const struct command run_command, inspect_command, tokenize_command, bench_command,
-    eval_command, tokenizer_command, train_command;
+    eval_command, tokenizer_command, train_command, compare_command;
 
 /* Prints "trib: MESSAGE" on stderr and returns EXIT_FAILURE. */
 int complain(const trib_error *error);
