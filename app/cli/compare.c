@@ -1,6 +1,5 @@
 /* trib compare: all predictors on one text, at equal parameters and at equal data or equal time. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,25 +46,6 @@ static const struct option_row options[] = {
     {"html", 0, OPTION_STRING, FIELD(html), "FILE", "write a page with plots, one file for itself"},
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
-
-/* The folder is to be cleared after Ctrl-C as well. The second one ends the program at once. */
-static void catch_signals(void)
-{
-    static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, before;
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < 2; i++)
-        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-}
-
 trib_status compare_fail(trib_error *error, trib_status status, const char *path, const char *why)
 {
     error->status = status;
@@ -77,7 +57,7 @@ enum { BAR_OF_A_JOB = 100 };
 
 trib_status compare_pause(struct comparison *c, double share, const char *name, trib_error *error)
 {
-    if (interrupted)
+    if (interrupted())
         return compare_fail(error, TRIB_INVALID, name, "interrupted, nothing is reported");
     progress_show(&c->progress, c->job * BAR_OF_A_JOB + (size_t)(share * BAR_OF_A_JOB), name);
     return TRIB_OK;
@@ -182,7 +162,7 @@ static int run(const struct command *self, int argc, char **argv)
     s->text = argv[first];
     c.threads = s->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)s->threads;
     trib_error error = {0};
-    catch_signals();
+    catch_interrupts(); /* the folder is to be cleared then, too */
     progress_open(&c.progress, 0, BAR_OF_A_JOB * (COMPARE_KINDS + COMPARE_RECALLS));
     trib_status done = compare(&c, &error);
     progress_clear(&c.progress);

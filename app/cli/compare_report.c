@@ -68,7 +68,7 @@ static json_t *json_of_row(const struct compare_row *row)
     for (size_t i = 0; i < row->lengths; i++)
         json_array_append_new(cost, json_pack("{s:I, s:f}", "context", (json_int_t)row->length[i],
                                               "milliseconds", row->milliseconds[i]));
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:o, s:o}", "name",
                      row->kind->name, "parameters", (json_int_t)row->parameters, "width",
                      (json_int_t)row->width, "steps", (json_int_t)row->steps, "tokens",
                      (json_int_t)row->tokens, "seconds", row->seconds, "tokens_per_second",
