@@ -108,7 +108,7 @@ static void fill_in(struct compare_settings *s)
     s->batch = s->batch ? s->batch : quick ? 4 : 12;
     s->recall_steps = s->recall_steps ? s->recall_steps : quick ? 20 : 1000;
     s->recall_pairs = s->recall_pairs ? s->recall_pairs : quick ? 4 : 8;
-    s->eval_batches = quick ? 4 : 32;
+    s->eval_batches = quick ? 4 : 12;
     s->length_count = quick ? 2 : sizeof lengths / sizeof lengths[0];
     memcpy(s->lengths, lengths, s->length_count * sizeof *lengths);
 }
