@@ -28,7 +28,7 @@ static trib_status count(const trib_train_options *o, const char *text, uint64_t
 /* Transformers have an even number of dimensions in each head. */
 static size_t step_of(const trib_train_options *o)
 {
-    return strcmp(o->model, "transformer") == 0 ? 2 * HEADS : 2;
+    return strcmp(o->model, "transformer") == 0 ? 2 * HEADS : 1;
 }
 
 /* The hidden width a width goes with, before it is adjusted. */
