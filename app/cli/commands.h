@@ -1,4 +1,4 @@
-/* The commands of trib, and what they share: complaints, JSON, reading whole files. */
+/* The commands of trib, and what they share: interrupts, complaints, JSON, reading whole files. */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
@@ -8,7 +8,12 @@
 #include "tributary/status.h"
 
 extern const struct command run_command, demo_command, inspect_command, tokenize_command,
-    bench_command, eval_command, tokenizer_command, train_command;
+    bench_command, eval_command, tokenizer_command, train_command, compare_command;
+
+/* From here on Ctrl-C and the like only set what interrupted() says; the second one ends the
+ * program, as it would without us. */
+void catch_interrupts(void);
+bool interrupted(void);
 
 /* Prints "trib: MESSAGE" on stderr and returns EXIT_FAILURE. */
 int complain(const trib_error *error);

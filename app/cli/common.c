@@ -1,9 +1,34 @@
-/* What the commands share: complaints, JSON, reading whole files. */
+/* What the commands share: interrupts, complaints, JSON, reading whole files. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
+
+static volatile sig_atomic_t caught;
+
+static void interrupt(int signal)
+{
+    (void)signal;
+    caught = 1;
+}
+
+/* A signal that is ignored, as in what a shell runs behind it, stays so. */
+void catch_interrupts(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM};
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, before;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < 2; i++)
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
+}
+
+bool interrupted(void)
+{
+    return caught != 0;
+}
 
 int complain(const trib_error *error)
 {

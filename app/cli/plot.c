@@ -9,9 +9,10 @@
 /* Margins around the area of the lines. */
 enum { LEFT = 64, RIGHT = 24, TOP = 44, BOTTOM = 52, TICKS = 6, POINTS_MOST = 1500 };
 
-/* Okabe and Ito 2008, "Color Universal Design", without black and yellow. */
-static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73",
-                                      "#cc79a7", "#e69f00", "#56b4e9"};
+/* Okabe and Ito 2008, "Color Universal Design", without yellow, and with gray for black, which
+ * would vanish on a dark page. */
+static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                      "#e69f00", "#56b4e9", "#8c8c8c"};
 
 enum { COLOURS = sizeof colours / sizeof colours[0] };
 
@@ -156,10 +157,12 @@ static void write_series(const struct plot *p, size_t s, const struct axis *hori
             fprintf(out, "<circle r=\"3\" cx=\"%.1f\" cy=\"%.1f\" fill=\"%s\"/>\n",
                     pixel(horizontal, series->x[i]), pixel(vertical, series->y[i]), colour);
     double y = TOP + 16 + 20 * (double)s;
+    int line = p->legend_left ? LEFT + 8 : PLOT_WIDTH - RIGHT - 30;
     fprintf(out,
             "<path class=\"line\" stroke=\"%s\" d=\"M%d %.1fh22\"/><text x=\"%d\" y=\"%.1f\" "
-            "text-anchor=\"end\">",
-            colour, PLOT_WIDTH - RIGHT - 30, y, PLOT_WIDTH - RIGHT - 38, y + 4);
+            "text-anchor=\"%s\">",
+            colour, line, y, p->legend_left ? line + 30 : line - 8, y + 4,
+            p->legend_left ? "start" : "end");
     write_text(series->name, out);
     fputs("</text>\n", out);
 }
@@ -173,7 +176,7 @@ void plot_write(const struct plot *p, bool alone, FILE *out)
         fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", out);
     fprintf(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" class=\"plot\" "
+        "<svg%s viewBox=\"0 0 %d %d\" class=\"plot\" "
         "role=\"img\">\n<style>.plot{--ink:#1c2430;--paper:#fff;--faint:#d8dde3;max-width:%dpx}"
         "@media(prefers-color-scheme:dark){.plot{--ink:#e4e8ee;--paper:#14181f;--faint:#39414d}"
         "}.plot text{font:13px system-ui,sans-serif;fill:var(--ink)}.plot .title{font-size:16px;"
@@ -181,7 +184,8 @@ void plot_write(const struct plot *p, bool alone, FILE *out)
         "stroke-width:1.8;stroke-linejoin:round}</style>\n"
         "<rect width=\"%d\" height=\"%d\" fill=\"var(--paper)\"/>\n<text class=\"title\" "
         "x=\"%d\" y=\"26\">",
-        PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH, PLOT_WIDTH, PLOT_HEIGHT, LEFT);
+        alone ? " xmlns=\"http://www.w3.org/2000/svg\"" : "", PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH,
+        PLOT_WIDTH, PLOT_HEIGHT, LEFT);
     write_text(p->title, out);
     fputs("</text>\n", out);
     write_ticks(&horizontal, true, out);
@@ -198,7 +202,17 @@ void plot_write(const struct plot *p, bool alone, FILE *out)
     fputs("</svg>\n", out);
 }
 
+static void write_alone(const void *what, FILE *out)
+{
+    plot_write(what, true, out);
+}
+
 bool plot_save(const struct plot *p, const char *path)
+{
+    return save_file(path, write_alone, p);
+}
+
+bool save_file(const char *path, void (*write)(const void *what, FILE *out), const void *what)
 {
     size_t length = strlen(path);
     char *beside = malloc(length + sizeof ".part");
@@ -209,7 +223,7 @@ bool plot_save(const struct plot *p, const char *path)
     FILE *file = fopen(beside, "w");
     bool written = file != NULL;
     if (file) {
-        plot_write(p, true, file);
+        write(what, file);
         bool clean = !ferror(file);
         written = fclose(file) == 0 && clean && rename(beside, path) == 0;
         int why = errno;

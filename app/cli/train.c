@@ -1,7 +1,6 @@
 /* trib train: a predictor from texts, with everything one wants to see and keep while it learns. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -83,26 +82,6 @@ static const struct option_row options[] = {
     {"log", 0, OPTION_STRING, OWN(log), "FILE", "write a line of JSON for each step"},
     {"plot", 0, OPTION_STRING, OWN(plot), "FILE", "draw the curves of the loss as SVG"},
 };
-
-/* Set by Ctrl-C and the like. The second one ends the program, as it would without us. */
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
-
-/* A signal that is ignored, as in what a shell runs behind it, stays so. */
-static void catch_signals(void)
-{
-    static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, before;
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < 2; i++)
-        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-}
 
 /* One training under way. */
 struct job {
@@ -246,7 +225,7 @@ static trib_status train(struct job *job, trib_error *error)
     size_t position = trib_trainer_position(job->trainer), last = job->info.steps;
     trib_status status = TRIB_OK;
     progress_open(&job->progress, position, last);
-    while (position < last && !interrupted && status == TRIB_OK) {
+    while (position < last && !interrupted() && status == TRIB_OK) {
         trib_train_step step;
         char note[96];
         double start = progress_seconds();
@@ -284,8 +263,8 @@ static int finish(struct job *job, trib_status status, trib_error *error)
         status = save(job, error);
     if (status == TRIB_OK) {
         fprintf(stderr, "%s%s is the model after step %zu of %zu%s\n",
-                interrupted ? "interrupted: " : "", output, position, job->info.steps,
-                interrupted ? "; --resume goes on" : "");
+                interrupted() ? "interrupted: " : "", output, position, job->info.steps,
+                interrupted() ? "; --resume goes on" : "");
         return EXIT_SUCCESS;
     }
     complain(error);
@@ -308,7 +287,7 @@ static int run(const struct command *self, int argc, char **argv)
         return status;
     struct job job = {.values = &v};
     trib_error error = {0};
-    catch_signals();
+    catch_interrupts();
     if (open_job(&job, (const char *const *)(argv + first), (size_t)(argc - first), &error) !=
         TRIB_OK)
         status = complain(&error);

@@ -1,0 +1,188 @@
+/* trib compare: all predictors on one text, at equal parameters and at equal data or equal time. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "compare.h"
+#include "tributary/engine.h"
+
+const struct compare_kind compare_kinds[COMPARE_KINDS] = {
+    {"direct", "direct", "modern", "gru", "none", 1},
+    {"rnn elman", "rnn", "modern", "elman", "none", 2},
+    {"rnn gru", "rnn", "modern", "gru", "none", 2},
+    {"rnn lstm", "rnn", "modern", "lstm", "none", 2},
+    {"rnn lstm + attention", "rnn", "modern", "lstm", "general", 1},
+    {"transformer lecture", "transformer", "lecture", "gru", "none", 4},
+    {"transformer modern", "transformer", "modern", "gru", "none", 4},
+};
+
+const size_t compare_recall_kinds[COMPARE_RECALLS] = {3, 4, 6};
+
+#define FIELD(name) offsetof(struct compare_settings, name)
+
+static const struct option_row options[] = {
+    {"parameters", 0, OPTION_SIZE, FIELD(parameters), "N",
+     "of each predictor, within a few percent (default: 200000)"},
+    {"steps", 'n', OPTION_SIZE, FIELD(steps), "N",
+     "equal data: updates of the weights of each predictor (default: 600)"},
+    {"time", 0, OPTION_FLOAT, FIELD(time), "SECONDS",
+     "equal time instead: for the training of each predictor"},
+    {"context", 'c', OPTION_SIZE, FIELD(context), "N", "tokens of a window (default: 64)"},
+    {"batch", 0, OPTION_SIZE, FIELD(batch), "N", "windows of a batch (default: 12)"},
+    {"vocab", 0, OPTION_STRING, FIELD(vocabulary), "KIND",
+     "bytes (default), chars, or a GGUF file whose tokenizer to use"},
+    {"lr", 0, OPTION_FLOAT, FIELD(lr), "X", "the highest learning rate (default: 0.002)"},
+    {"recall-steps", 0, OPTION_SIZE, FIELD(recall_steps), "N",
+     "updates for the task of associative recall (default: 1000)"},
+    {"recall-pairs", 0, OPTION_SIZE, FIELD(recall_pairs), "N",
+     "keys and values of it, 1 to 26 (default: 8)"},
+    {"seed", 's', OPTION_SEED, FIELD(seed), "N", "the same seed, the same losses (default: 1)"},
+    {"threads", 0, OPTION_SIZE, FIELD(threads), "N", "threads (default: one for each processor)"},
+    {"quick", 0, OPTION_FLAG, FIELD(quick), NULL,
+     "small predictors and few steps, for a look at the report in seconds"},
+    {"json", 0, OPTION_FLAG, FIELD(json), NULL, "print one JSON object"},
+    {"html", 0, OPTION_STRING, FIELD(html), "FILE", "write a page with plots, one file for itself"},
+};
+
+trib_status compare_fail(trib_error *error, trib_status status, const char *path, const char *why)
+{
+    error->status = status;
+    snprintf(error->message, sizeof error->message, "%.180s: %s", path, why);
+    return status;
+}
+
+enum { BAR_OF_A_JOB = 100 };
+
+trib_status compare_pause(struct comparison *c, double share, const char *name, trib_error *error)
+{
+    if (interrupted())
+        return compare_fail(error, TRIB_INVALID, name, "interrupted, nothing is reported");
+    progress_show(&c->progress, c->job * BAR_OF_A_JOB + (size_t)(share * BAR_OF_A_JOB), name);
+    return TRIB_OK;
+}
+
+struct compare_path compare_path_of(const struct comparison *c, const char *name)
+{
+    struct compare_path path;
+    snprintf(path.text, sizeof path.text, "%s/%s", c->folder, name);
+    return path;
+}
+
+static trib_status open_folder(struct comparison *c, trib_error *error)
+{
+    const char *place = getenv("TMPDIR");
+    if (!place || !*place)
+        place = "/tmp";
+    int length = snprintf(c->folder, sizeof c->folder, "%s/trib-compare-XXXXXX", place);
+    if (length < 0 || (size_t)length >= sizeof c->folder) {
+        c->folder[0] = 0;
+        return compare_fail(error, TRIB_INVALID, place, "the path of TMPDIR is too long");
+    }
+    if (mkdtemp(c->folder))
+        return TRIB_OK;
+    c->folder[0] = 0;
+    return compare_fail(error, TRIB_IO, place, strerror(errno));
+}
+
+static void close_folder(struct comparison *c)
+{
+    static const char *const names[] = {"cost.gguf", "cost.gguf.state", "recall.txt", "recall.gguf",
+                                        "recall.gguf.state"};
+    if (!c->folder[0])
+        return;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        remove(compare_path_of(c, names[i]).text);
+    rmdir(c->folder);
+}
+
+/* Where nothing is given. */
+static void fill_in(struct compare_settings *s)
+{
+    static const size_t lengths[] = {16, 64, 256, 1024, 4096};
+    bool quick = s->quick;
+    s->parameters = s->parameters ? s->parameters : quick ? 20000 : 200000;
+    s->steps = s->steps ? s->steps : quick ? 20 : 600;
+    s->context = s->context ? s->context : quick ? 32 : 64;
+    s->batch = s->batch ? s->batch : quick ? 4 : 12;
+    s->recall_steps = s->recall_steps ? s->recall_steps : quick ? 20 : 1000;
+    s->recall_pairs = s->recall_pairs ? s->recall_pairs : quick ? 4 : 8;
+    s->eval_batches = quick ? 4 : 12;
+    s->length_count = quick ? 2 : sizeof lengths / sizeof lengths[0];
+    memcpy(s->lengths, lengths, s->length_count * sizeof *lengths);
+}
+
+static trib_status compare(struct comparison *c, trib_error *error)
+{
+    const struct compare_settings *s = &c->settings;
+    trib_status status = open_folder(c, error);
+    for (size_t i = 0; i < COMPARE_KINDS && status == TRIB_OK; i++) {
+        struct compare_row *row = &c->rows[i];
+        trib_train_options o = {.context = s->context,
+                                .batch = s->batch,
+                                .steps = s->steps,
+                                .vocabulary = s->vocabulary};
+        row->kind = &compare_kinds[i];
+        if ((status = compare_size(c, row->kind, s->text, &o, error)) == TRIB_OK &&
+            (status = compare_train(c, row, &o, error)) == TRIB_OK)
+            status = compare_cost(c, row, &o, error);
+        c->job++;
+    }
+    return status == TRIB_OK ? compare_recall(c, error) : status;
+}
+
+static int report(const struct comparison *c)
+{
+    const char *html = c->settings.html;
+    if (html && !compare_page(c, html)) {
+        fprintf(stderr, "trib: %s: %s\n", html, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (c->settings.json)
+        return compare_print_json(c);
+    compare_print(c, stdout);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(const struct command *self, int argc, char **argv)
+{
+    struct comparison c = {.settings = {.vocabulary = "bytes", .lr = 2e-3f, .seed = 1}};
+    struct compare_settings *s = &c.settings;
+    int first, status = options_parse(self, argc, argv, s, &first);
+    if (status >= 0)
+        return status;
+    if (s->time < 0)
+        return options_complain(self, "time", "a number above 0", "one below");
+    if (s->time > 0 && s->steps > 0)
+        return options_complain(self, "time", "it without --steps", "both");
+    if (s->recall_pairs > 26)
+        return options_complain(self, "recall-pairs", "1 to 26", "more");
+    fill_in(s);
+    s->text = argv[first];
+    c.threads = s->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)s->threads;
+    trib_error error = {0};
+    catch_interrupts(); /* the folder is to be cleared then, too */
+    progress_open(&c.progress, 0, BAR_OF_A_JOB * (COMPARE_KINDS + COMPARE_RECALLS));
+    trib_status done = compare(&c, &error);
+    progress_clear(&c.progress);
+    close_folder(&c);
+    return done == TRIB_OK ? report(&c) : complain(&error);
+}
+
+const struct command compare_command = {
+    .name = "compare",
+    .operands = "TEXT",
+    .summary = "Train every kind of predictor on a text and compare them",
+    .description =
+        "Direct, recurrent and transformer predictors of equally many parameters learn the text, "
+        "on\n"
+        "equally many tokens or for equally long. Reports bits per byte, speeds, the cost of a "
+        "token\n"
+        "by the length of its context, and associative recall by distance.",
+    .operands_least = 1,
+    .operands_most = 1,
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+    .run = run,
+};

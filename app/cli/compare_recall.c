@@ -1,0 +1,229 @@
+/* Associative recall: does a predictor find what it was told, and how far back?
+ *
+ *     k1 v1 k2 v2 .. kn vn | k3 v3 k1 v1 .. newline
+ *
+ * A record names n pairs of a key (a letter) and a value (a digit), and then asks for all of them
+ * in another order: behind the bar every value follows from its key and the pairs before. (Arora et
+ * al. 2023, "Zoology", ask many keys of one sequence too.) What is learned from has records of few
+ * pairs among those of many, and asks several times, since otherwise most of a text is chance and
+ * teaches nothing. What is measured has the most pairs and asks once; the distance is that from a
+ * key's first place to its second, in tokens.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+#include "tributary/engine.h"
+
+enum {
+    KEYS = 26,
+    VALUES = 10,
+    ROUNDS = 3, /* of questions, while learning */
+    RECORD_MOST = 2 * KEYS * (1 + ROUNDS) + 2,
+    TEXT_BYTES = 1 << 20,
+    TESTED = 200, /* records */
+    BATCH = 8,
+};
+
+/* Numbers by their index: Steele, Lea and Flood 2014, SplitMix. */
+struct draws {
+    uint64_t state;
+};
+
+static size_t draw(struct draws *d, size_t below)
+{
+    uint64_t z = d->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return (size_t)((z >> 32) * below >> 32);
+}
+
+/* The first n of `count` numbers in a random order. */
+static void shuffle(struct draws *d, size_t *numbers, size_t count, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t j = i + draw(d, count - i), swap = numbers[i];
+        numbers[i] = numbers[j];
+        numbers[j] = swap;
+    }
+}
+
+/* Text of a record of n pairs that asks for all of them `rounds` times; distance [n] are the tokens
+ * from the key's first place to query j of the last round, which with one round stands at
+ * 2 n + 1 + 2 j. Returns the length. */
+static size_t make_record(struct draws *d, size_t n, size_t rounds, char *text, size_t *distance)
+{
+    size_t keys[KEYS], order[KEYS], at = 0;
+    char values[KEYS];
+    for (size_t i = 0; i < KEYS; i++)
+        keys[i] = i;
+    shuffle(d, keys, KEYS, n);
+    for (size_t i = 0; i < n; i++) {
+        order[i] = i;
+        values[i] = (char)('0' + draw(d, VALUES));
+        text[at++] = (char)('a' + keys[i]);
+        text[at++] = values[i];
+    }
+    text[at++] = '|';
+    for (size_t round = 0; round < rounds; round++) {
+        shuffle(d, order, n, n);
+        for (size_t j = 0; j < n; j++) {
+            distance[j] = at - 2 * order[j];
+            text[at++] = (char)('a' + keys[order[j]]);
+            text[at++] = values[order[j]];
+        }
+    }
+    text[at++] = '\n';
+    return at;
+}
+
+static trib_status write_text(const char *path, size_t pairs, uint64_t seed, trib_error *error)
+{
+    struct draws d = {seed};
+    char record[RECORD_MOST];
+    size_t distance[KEYS];
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return compare_fail(error, TRIB_IO, path, strerror(errno));
+    for (size_t written = 0; written < TEXT_BYTES;) {
+        size_t length = make_record(&d, 1 + draw(&d, pairs), ROUNDS, record, distance);
+        fwrite(record, 1, length, file);
+        written += length;
+    }
+    bool clean = !ferror(file);
+    return fclose(file) == 0 && clean ? TRIB_OK
+                                      : compare_fail(error, TRIB_IO, path, strerror(errno));
+}
+
+static trib_status learn(struct comparison *c, struct compare_recall *r, const char *text,
+                         const char *model, trib_error *error)
+{
+    const struct compare_settings *s = &c->settings;
+    trib_train_options o = {.context = 16 * s->recall_pairs,
+                            .batch = BATCH,
+                            .steps = s->recall_steps,
+                            .vocabulary = "chars"};
+    trib_trainer *trainer;
+    trib_train_step step;
+    char name[64];
+    snprintf(name, sizeof name, "recall, %s", r->kind->name);
+    trib_status status = compare_size(c, r->kind, text, &o, error);
+    o.warmup = o.steps / 10;
+    if (status != TRIB_OK || (status = trib_trainer_open(&trainer, &o, &text, 1, error)))
+        return status;
+    r->parameters = trib_trainer_info(trainer).parameters;
+    status = trib_trainer_prepare(trainer, error);
+    for (size_t n = 0; n < o.steps && status == TRIB_OK; n++) {
+        double start = progress_seconds();
+        status = trib_trainer_step(trainer, &step, error);
+        r->seconds += progress_seconds() - start;
+        if (status == TRIB_OK) {
+            r->tokens += (double)step.tokens;
+            status = compare_pause(c, (double)(n + 1) / (double)o.steps, name, error);
+        }
+    }
+    if (status == TRIB_OK)
+        status = trib_trainer_save(trainer, model, error);
+    trib_trainer_close(trainer);
+    return status;
+}
+
+static size_t likeliest(const float *logits, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+/* A model that is asked. */
+struct examinee {
+    trib_model *model;
+    trib_engine *engine;
+    size_t V;
+    float *logits; /* [RECORD_MOST][V] */
+};
+
+/* Asks one record of n pairs, behind a newline as in the text. */
+static trib_status ask(const struct examinee *e, struct compare_recall *r, struct draws *d,
+                       size_t n, trib_error *error)
+{
+    char text[RECORD_MOST + 1] = "\n";
+    size_t distance[KEYS], count, length = 1 + make_record(d, n, 1, text + 1, distance);
+    int32_t *ids = NULL;
+    trib_session *session = NULL;
+    trib_status status = trib_tokenize(e->model, text, length, 0, &ids, &count, error);
+    if (status == TRIB_OK && count != length)
+        status = compare_fail(error, TRIB_FORMAT, "recall", "expected a token for each character");
+    if (status == TRIB_OK && (status = trib_session_open(&session, e->engine, NULL, error)) == 0)
+        status = trib_session_score(session, ids, count, e->logits, error);
+    for (size_t j = 0; j < n && status == TRIB_OK; j++) {
+        size_t key = 2 + 2 * n + 2 * j, bin = distance[j] * COMPARE_BINS / (4 * n);
+        bool right = likeliest(e->logits + key * e->V, e->V) == (size_t)ids[key + 1];
+        r->queries[bin]++;
+        r->distance[bin] += (double)distance[j];
+        r->share[bin] += right;
+    }
+    trib_session_close(session);
+    trib_free(ids);
+    return status;
+}
+
+/* Sums become means; bins that no query fell into are left out. */
+static void conclude(struct compare_recall *r)
+{
+    double right = 0, queries = 0;
+    for (size_t i = 0; i < COMPARE_BINS; i++) {
+        double count = (double)r->queries[i];
+        if (r->queries[i] == 0)
+            continue;
+        right += r->share[i];
+        queries += count;
+        r->queries[r->bins] = r->queries[i];
+        r->distance[r->bins] = r->distance[i] / count;
+        r->share[r->bins++] = r->share[i] / count;
+    }
+    r->accuracy = right / queries;
+}
+
+static trib_status examine(const struct comparison *c, struct compare_recall *r, const char *path,
+                           trib_error *error)
+{
+    struct examinee e = {0};
+    struct draws d = {~c->settings.seed}; /* records that training has not seen */
+    trib_engine_options options = trib_engine_options_default();
+    trib_status status;
+    options.threads = c->threads;
+    if ((status = trib_model_open(&e.model, path, error)) == TRIB_OK &&
+        (status = trib_engine_open(&e.engine, e.model, &options, error)) == TRIB_OK) {
+        e.V = trib_vocabulary_size(e.model);
+        e.logits = malloc((RECORD_MOST + 1) * e.V * sizeof *e.logits);
+        if (!e.logits)
+            status = compare_fail(error, TRIB_NO_MEMORY, "recall", "no memory for the logits");
+    }
+    for (size_t i = 0; i < TESTED && status == TRIB_OK; i++)
+        status = ask(&e, r, &d, c->settings.recall_pairs, error);
+    if (status == TRIB_OK)
+        conclude(r);
+    free(e.logits);
+    trib_engine_close(e.engine);
+    trib_model_close(e.model);
+    return status;
+}
+
+trib_status compare_recall(struct comparison *c, trib_error *error)
+{
+    struct compare_path text = compare_path_of(c, "recall.txt");
+    struct compare_path model = compare_path_of(c, "recall.gguf");
+    trib_status status = write_text(text.text, c->settings.recall_pairs, c->settings.seed, error);
+    for (size_t i = 0; i < COMPARE_RECALLS && status == TRIB_OK; i++) {
+        struct compare_recall *r = &c->recalls[i];
+        r->kind = &compare_kinds[compare_recall_kinds[i]];
+        if ((status = learn(c, r, text.text, model.text, error)) == TRIB_OK)
+            status = examine(c, r, model.text, error);
+        c->job++;
+    }
+    return status;
+}
