@@ -26,7 +26,7 @@ static const struct option_row options[] = {
     {"parameters", 0, OPTION_SIZE, FIELD(parameters), "N",
      "of each predictor, within a few percent (default: 200000)"},
     {"steps", 'n', OPTION_SIZE, FIELD(steps), "N",
-     "equal data: updates of the weights of each predictor (default: 600)"},
+     "equal data: updates of the weights of each predictor (default: 400)"},
     {"time", 0, OPTION_FLOAT, FIELD(time), "SECONDS",
      "equal time instead: for the training of each predictor"},
     {"context", 'c', OPTION_SIZE, FIELD(context), "N", "tokens of a window (default: 64)"},
@@ -35,7 +35,7 @@ static const struct option_row options[] = {
      "bytes (default), chars, or a GGUF file whose tokenizer to use"},
     {"lr", 0, OPTION_FLOAT, FIELD(lr), "X", "the highest learning rate (default: 0.002)"},
     {"recall-steps", 0, OPTION_SIZE, FIELD(recall_steps), "N",
-     "updates for the task of associative recall (default: 1000)"},
+     "updates for the task of associative recall (default: 1700)"},
     {"recall-pairs", 0, OPTION_SIZE, FIELD(recall_pairs), "N",
      "keys and values of it, 1 to 26 (default: 8)"},
     {"seed", 's', OPTION_SEED, FIELD(seed), "N", "the same seed, the same losses (default: 1)"},
@@ -100,13 +100,13 @@ static void close_folder(struct comparison *c)
 /* Where nothing is given. */
 static void fill_in(struct compare_settings *s)
 {
-    static const size_t lengths[] = {16, 64, 256, 1024, 4096};
+    static const size_t lengths[] = {16, 64, 256, 1024, 2048};
     bool quick = s->quick;
     s->parameters = s->parameters ? s->parameters : quick ? 20000 : 200000;
-    s->steps = s->steps ? s->steps : quick ? 20 : 600;
+    s->steps = s->steps ? s->steps : quick ? 20 : 400;
     s->context = s->context ? s->context : quick ? 32 : 64;
     s->batch = s->batch ? s->batch : quick ? 4 : 12;
-    s->recall_steps = s->recall_steps ? s->recall_steps : quick ? 20 : 1000;
+    s->recall_steps = s->recall_steps ? s->recall_steps : quick ? 20 : 1700;
     s->recall_pairs = s->recall_pairs ? s->recall_pairs : quick ? 4 : 8;
     s->eval_batches = quick ? 4 : 12;
     s->length_count = quick ? 2 : sizeof lengths / sizeof lengths[0];

@@ -81,12 +81,15 @@ static void run(const struct crew *crew, const struct attend_batch *batch,
     int threads = apart ? 1 : crew->threads;
     size_t bytes =
         call_bytes(crew, &batch->attention, threads, batch->T, keys, gradients->dy != NULL);
-#pragma omp parallel for schedule(static) num_threads(crew->threads) if (apart)
-    for (size_t b = 0; b < batch->B; b++) {
-        size_t index = apart ? (size_t)omp_get_thread_num() : 0;
-        run_sequence(crew, batch, gradients, b, threads, (char *)crew->workspace + index * bytes,
-                     bytes);
+    if (!apart) { /* not within a region: teams in a team are made anew at each call */
+        for (size_t b = 0; b < batch->B; b++)
+            run_sequence(crew, batch, gradients, b, threads, crew->workspace, bytes);
+        return;
     }
+#pragma omp parallel for schedule(static) num_threads(crew->threads)
+    for (size_t b = 0; b < batch->B; b++)
+        run_sequence(crew, batch, gradients, b, threads,
+                     (char *)crew->workspace + (size_t)omp_get_thread_num() * bytes, bytes);
 }
 
 void attend_batch(const struct crew *crew, const struct attend_batch *batch)
