@@ -383,6 +383,39 @@ static void values_of_no_weight_stay_visible(void **state)
     }
 }
 
+/* The same of Q8_0, whose scale alone can be infinite or NaN: it takes its block along. */
+static void scales_of_no_weight_stay_visible(void **state)
+{
+    (void)state;
+    enum { S = 70, D = 32, ROW = 34, LOW = 3 };
+    static unsigned char k[S * ROW], v[S * ROW];
+    for (size_t i = 0; i < S; i++)
+        for (size_t d = 0; d < ROW; d++) { /* scales are 1, which is 0x3c00 */
+            k[i * ROW + d] = d == 0 ? 0 : d == 1 ? 0x3c : i == LOW ? 0x81 : 1;
+            v[i * ROW + d] = d == 0 ? 0 : d == 1 ? 0x3c : (unsigned char)d;
+        }
+    float q[D], s, y[D];
+    fill(q, D, 100);
+    trib_attention a = {.heads = 1, .kv_heads = 1, .head_dim = D, .scale = 1, .threads = 1};
+    trib_queries queries = {q, 1, D, S};
+    trib_segment segment = {
+        .type = TRIB_KV_Q8_0, .length = S, .k = k, .v = v, .key_stride = ROW, .head_stride = ROW};
+    for (const struct kernels *t = tables_first(); t; t = tables_after(t))
+        for (size_t i = 0; i < 4; i++) {
+            static const unsigned char highs[] = {0x3c, 0x7c, 0x7e, 0xfc}; /* 1, inf, NaN, -inf */
+            trib_states states = {&s, y, 1, D};
+            size_t bytes = trib_attend_workspace(t, &a, 1, S);
+            void *workspace = guard_new((bytes + 63) / 64 * 64);
+            v[LOW * ROW + 1] = highs[i];
+            assert_int_equal(
+                trib_attend(t, &a, &queries, &segment, &states, workspace, bytes, NULL), TRIB_OK);
+            guard_free(workspace, (bytes + 63) / 64 * 64);
+            for (size_t d = 0; d < D; d++)
+                if (isnan(y[d]) != (i > 0))
+                    fail_msg("%s: scale %zu: v[%zu] = %g", t->name, i, d, (double)y[d]);
+        }
+}
+
 /* An output whose every term underflows from below is a zero; whether a neighbour's chunk was
  * computed for the row or skipped must not show in its sign. Query 0 sees chunk 0, query 1 a key of
  * chunk 1. */
@@ -480,6 +513,7 @@ int main(void)
         cmocka_unit_test(equal_scores_give_the_mean_at_any_height),
         cmocka_unit_test(one_key_far_above_takes_all),
         cmocka_unit_test(values_of_no_weight_stay_visible),
+        cmocka_unit_test(scales_of_no_weight_stay_visible),
         cmocka_unit_test(zeros_have_no_sign),
         cmocka_unit_test(large_random_scores_stay_within_the_bound),
         cmocka_unit_test(small_weights_of_large_values_count),

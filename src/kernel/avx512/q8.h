@@ -224,7 +224,7 @@ INLINE void q8_weigh_row(const float *p, const uint16_t *scales, uint64_t visibl
         __m512 y = _mm512_maskz_mul_ps(seen, _mm512_load_ps(p + i * LANES),
                                        lanes_load_f16(scales + i * LANES));
         _mm512_store_ps(x + i * LANES, y);
-        largest = join(MAGNITUDE, y, largest);
+        largest = join(MAGNITUDE, _mm512_abs_ps(y), largest); /* 0 times infinity is -NaN */
     }
     _mm512_store_ps(most, largest);
 }
