@@ -68,7 +68,7 @@ static const struct option_row options[] = {
     {"dtype", 0, OPTION_STRING, TRAIN(dtype), "TYPE",
      "of the factors of matrix products: f32 (default) or bf16"},
     {"save-type", 0, OPTION_STRING, TRAIN(save_type), "TYPE",
-     "of matrices in the model's file: f32 (default), f16, bf16 or q8_0"},
+     "of matrices in the model's file: f32, f16, bf16 or q8_0 (default: f32, or as before)"},
     {"threads", 0, OPTION_SIZE, OWN(threads), "N", "threads (default: one for each processor)"},
     {"eval-every", 0, OPTION_SIZE, OWN(eval_every), "N",
      "steps from one validation to the next; 0: at the end (default: 250)"},

@@ -71,7 +71,8 @@ typedef struct trib_train_options {
     float dropout;                         /* 0 to below 1 */
     uint64_t seed;
 
-    const char *save_type; /* of matrices in the model's file: "f32", "f16", "bf16", "q8_0" */
+    const char *save_type; /* of matrices in the model's file: "f32", "f16", "bf16", "q8_0"; NULL:
+                              "f32", or what the training that is resumed has */
     int threads;           /* 0: one for each processor */
     const char *kernels;   /* "ref", "avx2", "avx512"; NULL: $TRIB_CPU, or the best that runs */
 } trib_train_options;

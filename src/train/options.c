@@ -83,7 +83,7 @@ trib_train_options trib_train_options_default(void)
         .clip = 1,
         .dropout = 0,
         .seed = 1,
-        .save_type = "f32",
+        .save_type = NULL,
         .threads = 0,
         .kernels = NULL,
     };
@@ -130,6 +130,8 @@ static trib_status check_choice(const struct train_option *row, const char **nam
 static trib_status check(trib_train_options *o, const struct train_option *row, trib_error *error)
 {
     double found;
+    if (row->kind == TRAIN_CHOICE && row->free && !*(const char **)field_of(o, row))
+        return TRIB_OK; /* left open */
     if (row->kind == TRAIN_CHOICE)
         return check_choice(row, field_of(o, row), error);
     if (row->kind == TRAIN_COUNT)
@@ -159,6 +161,8 @@ static void fill_in(trib_train_options *o)
         o->steps = 2000;
     if (o->min_lr < 0)
         o->min_lr = o->lr / 10;
+    if (!o->save_type)
+        o->save_type = "f32";
 }
 
 trib_status train_options_resolve(trib_train_options *o, trib_error *error)
@@ -312,8 +316,10 @@ static bool equal(const trib_train_options *a, const trib_train_options *b,
 {
     const void *x = train_option_value(a, row), *y = train_option_value(b, row);
     switch (row->kind) {
-    case TRAIN_CHOICE:
-        return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
+    case TRAIN_CHOICE: { /* NULL where it is left open */
+        const char *one = *(const char *const *)x, *other = *(const char *const *)y;
+        return one && other ? strcmp(one, other) == 0 : one == other;
+    }
     case TRAIN_COUNT:
         return *(const size_t *)x == *(const size_t *)y;
     case TRAIN_NUMBER:

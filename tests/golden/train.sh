@@ -98,6 +98,10 @@ for type in f16 q8_0; do
     expect "saved as $type" 0 "" "*step 6*" $small --save-type $type --width 32 -o type.gguf
     expect "and run as $type" 0 "?*" "*" "$trib" run type.gguf -p "the " -n 5
 done
+expect "written again as it was" 0 "" "*" $small --width 32 --resume -o type.gguf
+check "which is q8_0" sh -c '"$0" inspect type.gguf | grep -q Q8_0' "$trib"
+expect "written again as f32" 0 "" "*" $small --width 32 --resume --save-type f32 -o type.gguf
+check "with no q8_0 left" sh -c '! "$0" inspect type.gguf | grep -q Q8_0' "$trib"
 expect "rows that are no whole blocks" 1 "" "trib: save-type Q8_0: *multiple of 32, found 16" \
     $small --save-type q8_0 -o type.gguf
 

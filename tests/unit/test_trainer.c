@@ -366,7 +366,7 @@ static void options_are_checked(void **state)
     bad[n].options.validation = 1, bad[n++].word = "validation";
     bad[n].options.warmup = 9, bad[n++].word = "warmup";
     bad[n].options.dtype = "f8", bad[n++].word = "dtype: expected f32 or bf16";
-    bad[n].options.save_type = NULL, bad[n++].word = "save-type";
+    bad[n].options.save_type = "f8", bad[n++].word = "save-type";
     bad[n].options.threads = -1, bad[n++].word = "threads";
     bad[n].options.kernels = "mmx", bad[n++].word = "'mmx'";
     bad[n].options.batch = 0, bad[n++].word = "batch";
