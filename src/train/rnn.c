@@ -261,8 +261,8 @@ static void store_carry(const struct pass *pass, struct activations *a, const st
     if (!rnn_attends(f))
         return;
     carry->memory = M < f->context - 1 ? M : f->context - 1;
-    memcpy(a->states, a->stream.top + (T + 1 - carry->memory) * row,
-           carry->memory * row * sizeof *a->states);
+    memcpy(a->states, a->stream.top + (T + 1) * row - carry->memory * row,
+           carry->memory * row * sizeof *a->states); /* earlier ones stand before the top */
 }
 
 static struct loss forward(struct pass *pass, const struct batch *batch)
