@@ -73,6 +73,7 @@ struct tile {
     const uint64_t *visible[SPAN_CHUNKS];
     struct stored_chunk ahead[SPAN_CHUNKS];
     size_t part, parts; /* of asking for them; 0: nothing is asked for */
+    bool more;          /* some row sees some of the next span */
     bool finite[SPAN_CHUNKS];
     uint64_t words[SPAN_CHUNKS][TILE_ROWS_MOST];
     size_t starts[SPAN_CHUNKS]; /* positions */
@@ -190,6 +191,7 @@ static void tile_begin(struct tile *t, size_t g, size_t row, size_t rows)
     t->rows = rows;
     t->chunks = 0;
     t->part = t->parts = 0;
+    t->more = false;
 }
 
 /* Adds a chunk to what the tile absorbs, unless none of its rows sees any of it. */
@@ -237,7 +239,9 @@ static void tile_look_ahead(const struct plan *p, struct tile *t)
     size_t far = size_ceil_div(LOOK_AHEAD, bytes);
     far = far < LOOK_AHEAD_PANELS ? far : LOOK_AHEAD_PANELS;
     for (size_t c = 0; c < n; c++) {
-        struct stored_chunk next = panel_source_stored(p->segment, t->g, t->starts[c] + SPAN);
+        struct stored_chunk next = {NULL, NULL};
+        if (t->more)
+            next = panel_source_stored(p->segment, t->g, t->starts[c] + SPAN);
         reads[c] = t->ahead[c].k;
         reads[n + c] = t->ahead[c].v;
         if (t->parts > 1)
@@ -315,7 +319,8 @@ static void fold_tile(const struct plan *p, struct worker *w, struct tile *tile,
 }
 
 /* Rows [row, row + rows) of head g over one span, merged into `total`. Meanwhile memory is asked
- * for the next span, a few keys per tile. */
+ * for the next span: by the kernels where they read chunks in place, or here, a few rows per tile.
+ */
 static void fold_span(const struct plan *p, struct worker *w, size_t g, size_t row, size_t rows,
                       size_t span, struct partials total)
 {
@@ -331,17 +336,18 @@ static void fold_span(const struct plan *p, struct worker *w, size_t g, size_t r
         chunks++;
     }
     size_t tiles = size_ceil_div(rows, p->kernels->tile_rows);
+    bool in_rows = p->segment->layout == TRIB_KV_ROWS;
+    bool in_place = chunks && loaded[0].panel.k == loaded[0].stored.k;
     for (size_t r = 0, step, i = 0; r < rows; r += step, i++) {
         step = size_ceil_div(rows - r, tiles - i);
         struct tile tile;
         tile_begin(&tile, g, row + r, step);
-        if (p->segment->layout == TRIB_KV_CHUNKS) {
-            tile.part = i;
-            tile.parts = tiles;
-        }
+        tile.part = i;
+        tile.parts = in_place ? tiles : 0;
+        tile.more = more;
         fold_tile(p, w, &tile, w->q + r * p->D, loaded, chunks, partials_at(total, r, p->D));
-        size_t ask = more && p->segment->layout == TRIB_KV_ROWS ? (r + step) * SPAN / rows : 0;
-        panel_source_prefetch_keys(p->segment, p->D, g, next + asked, next + ask);
+        size_t ask = more && in_rows ? (r + step) * SPAN / rows : 0;
+        panel_source_prefetch_rows(p->segment, p->D, g, next + asked, next + ask);
         asked = ask;
     }
 }

@@ -95,21 +95,12 @@ void panel_source_prefetch(const trib_segment *s, size_t D, size_t g, size_t sta
     }
 }
 
-/* Of a packed chunk, a 64th stands for a key. */
-void panel_source_prefetch_keys(const trib_segment *s, size_t D, size_t g, size_t from, size_t to)
+void panel_source_prefetch_rows(const trib_segment *s, size_t D, size_t g, size_t from, size_t to)
 {
     size_t end = s->first + s->length, bytes = dtype_size((enum dtype)s->type, D);
-    bool packed = s->layout == TRIB_KV_CHUNKS;
-    if (packed)
-        bytes = chunk_bytes((enum dtype)s->type, D) / CHUNK;
     for (size_t i = from < s->first ? s->first : from; i < to && i < end; i++) {
-        size_t at = i % CHUNK * bytes, start = i - i % CHUNK;
-        prefetch(packed ? chunk_at(s, s->k, s->k_pages, start, g) + at
-                        : row_at(s, s->k, s->k_pages, i - s->first, g),
-                 bytes);
-        prefetch(packed ? chunk_at(s, s->v, s->v_pages, start, g) + at
-                        : row_at(s, s->v, s->v_pages, i - s->first, g),
-                 bytes);
+        prefetch(row_at(s, s->k, s->k_pages, i - s->first, g), bytes);
+        prefetch(row_at(s, s->v, s->v_pages, i - s->first, g), bytes);
     }
 }
 

@@ -19,8 +19,8 @@ struct stored_chunk panel_source_stored(const trib_segment *segment, size_t g, s
 /* Asks memory for the rows of that chunk and head, which are loaded soon. */
 void panel_source_prefetch(const trib_segment *segment, size_t D, size_t g, size_t start);
 
-/* The same for the keys at positions [from, to) of a segment of any layout. */
-void panel_source_prefetch_keys(const trib_segment *segment, size_t D, size_t g, size_t from,
+/* The same for the keys at positions [from, to) of a segment of layout ROWS. */
+void panel_source_prefetch_rows(const trib_segment *segment, size_t D, size_t g, size_t from,
                                 size_t to);
 
 /* Whether all values of that chunk and head are finite. */
