@@ -18,8 +18,9 @@
  * Ye et al. 2024 (cascade inference, the state as an operand).
  *
  * Dimensions: T query tokens, S keys, H query heads, G KV heads (H a multiple of G; query head h
- * reads KV head h / (H / G)), D head_dim. Everything computed is float32; q is float32, keys and
- * values may be stored in fewer bits.
+ * reads KV head h / (H / G)), D head_dim. q, states and all sums are float32; keys and values
+ * may be stored in fewer bits, and what they are multiplied with may then be rounded, to bf16
+ * beside bf16 and to 16 bits beside q8_0 (docs/attention.md says by which table, and the error).
  *
  * The same bits: what a query gets depends on the query, its position, the keys and values it sees
  * with their positions, the options and the kernel table, and on nothing else: not on the queries
