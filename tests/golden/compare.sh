@@ -13,19 +13,6 @@ esac
 # shellcheck source=tests/golden/expect.sh
 . "$(dirname "$0")/expect.sh"
 
-# check NAME COMMAND...: the command succeeds.
-check() {
-    name=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$scratch/out" 2>&1; then
-        echo "ok $n - $name"
-    else
-        echo "not ok $n - $name"
-        sed 's/^/# /' "$scratch/out" | head -n 20
-    fi
-}
-
 awk 'BEGIN { for (i = 0; i < 600; i++) printf "the %d cats saw %d dogs\n", i % 7, i * 17 % 23 }' \
     >"$scratch/text"
 cd "$scratch" || exit 1

@@ -22,3 +22,16 @@ expect() {
     echo "$ok $n - $name"
     [ "$ok" = ok ] || sed 's/^/# /' "$scratch/out" "$scratch/err" | head -n 20
 }
+
+# check NAME COMMAND...: the command succeeds.
+check() {
+    name=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$scratch/out" 2>&1; then
+        echo "ok $n - $name"
+    else
+        echo "not ok $n - $name"
+        sed 's/^/# /' "$scratch/out" | head -n 20
+    fi
+}
