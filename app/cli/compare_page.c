@@ -134,7 +134,7 @@ static void write_page(const void *what, FILE *out)
           out);
     draw_cost(c, out);
     fprintf(out,
-            "<p>Associative recall: %zu keys with their values, then all keys in another order; "
+            "<p>Associative recall: %zu keys with their values, then one of the keys again; "
             "%zu steps of training.</p>\n",
             s->recall_pairs, s->recall_steps);
     write_recalls(c, out);

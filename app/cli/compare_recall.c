@@ -1,13 +1,14 @@
 /* Associative recall: does a predictor find what it was told, and how far back?
  *
- *     k1 v1 k2 v2 .. kn vn | k3 v3 k1 v1 .. newline
+ *     k1 v1 k2 v2 .. kn vn | k3 v3 k1 v1 k3 v3 .. newline
  *
- * A record names n pairs of a key (a letter) and a value (a digit), and then asks for all of them
- * in another order: behind the bar every value follows from its key and the pairs before. (Arora et
- * al. 2023, "Zoology", ask many keys of one sequence too.) What is learned from has records of few
- * pairs among those of many, and asks several times, since otherwise most of a text is chance and
- * teaches nothing. What is measured has the most pairs and asks once; the distance is that from a
- * key's first place to its second, in tokens.
+ * A record names n pairs of a key (a letter) and a value (a digit), and then asks for some of them:
+ * behind the bar every value follows from its key and the pairs before. (Arora et al. 2023,
+ * "Zoology", ask many keys of one sequence too.) Each question is drawn anew: were every key asked
+ * once, the values not yet given would say much of the answer. What is learned from has records of
+ * few pairs among those of many, and asks several times, since otherwise most of a text is chance
+ * and teaches nothing. What is measured has the most pairs and one question; the distance is that
+ * from the key's first place to its second, in tokens.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,10 +20,10 @@
 enum {
     KEYS = 26,
     VALUES = 10,
-    ROUNDS = 3, /* of questions, while learning */
-    RECORD_MOST = 2 * KEYS * (1 + ROUNDS) + 2,
+    ASKED = 3, /* questions for each pair, while learning */
+    RECORD_MOST = 2 * KEYS * (1 + ASKED) + 2,
     TEXT_BYTES = 1 << 20,
-    TESTED = 200, /* records */
+    TESTED = 1000, /* records */
     BATCH = 8,
 };
 
@@ -50,30 +51,27 @@ static void shuffle(struct draws *d, size_t *numbers, size_t count, size_t n)
     }
 }
 
-/* Text of a record of n pairs that asks for all of them `rounds` times; distance [n] are the tokens
- * from the key's first place to query j of the last round, which with one round stands at
- * 2 n + 1 + 2 j. Returns the length. */
-static size_t make_record(struct draws *d, size_t n, size_t rounds, char *text, size_t *distance)
+/* Text of a record of n pairs and some questions, the first of which stands at 2 n + 1; *distance
+ * are the tokens from its key's place among the pairs to there. Returns the length. */
+static size_t make_record(struct draws *d, size_t n, size_t questions, char *text, size_t *distance)
 {
-    size_t keys[KEYS], order[KEYS], at = 0;
-    char values[KEYS];
+    size_t keys[KEYS], at = 0;
+    char values[KEYS] = {0};
     for (size_t i = 0; i < KEYS; i++)
         keys[i] = i;
     shuffle(d, keys, KEYS, n);
     for (size_t i = 0; i < n; i++) {
-        order[i] = i;
         values[i] = (char)('0' + draw(d, VALUES));
         text[at++] = (char)('a' + keys[i]);
         text[at++] = values[i];
     }
     text[at++] = '|';
-    for (size_t round = 0; round < rounds; round++) {
-        shuffle(d, order, n, n);
-        for (size_t j = 0; j < n; j++) {
-            distance[j] = at - 2 * order[j];
-            text[at++] = (char)('a' + keys[order[j]]);
-            text[at++] = values[order[j]];
-        }
+    for (size_t j = 0; j < questions; j++) {
+        size_t pair = draw(d, n);
+        if (j == 0)
+            *distance = at - 2 * pair;
+        text[at++] = (char)('a' + keys[pair]);
+        text[at++] = values[pair];
     }
     text[at++] = '\n';
     return at;
@@ -83,12 +81,12 @@ static trib_status write_text(const char *path, size_t pairs, uint64_t seed, tri
 {
     struct draws d = {seed};
     char record[RECORD_MOST];
-    size_t distance[KEYS];
+    size_t distance;
     FILE *file = fopen(path, "w");
     if (!file)
         return compare_fail(error, TRIB_IO, path, strerror(errno));
     for (size_t written = 0; written < TEXT_BYTES;) {
-        size_t length = make_record(&d, 1 + draw(&d, pairs), ROUNDS, record, distance);
+        size_t n = 1 + draw(&d, pairs), length = make_record(&d, n, ASKED * n, record, &distance);
         fwrite(record, 1, length, file);
         written += length;
     }
@@ -146,12 +144,12 @@ struct examinee {
     float *logits; /* [RECORD_MOST][V] */
 };
 
-/* Asks one record of n pairs, behind a newline as in the text. */
+/* Asks one question of n pairs, behind a newline as in the text. */
 static trib_status ask(const struct examinee *e, struct compare_recall *r, struct draws *d,
                        size_t n, trib_error *error)
 {
     char text[RECORD_MOST + 1] = "\n";
-    size_t distance[KEYS], count, length = 1 + make_record(d, n, 1, text + 1, distance);
+    size_t distance, count, length = 1 + make_record(d, n, 1, text + 1, &distance);
     int32_t *ids = NULL;
     trib_session *session = NULL;
     trib_status status = trib_tokenize(e->model, text, length, 0, &ids, &count, error);
@@ -159,11 +157,11 @@ static trib_status ask(const struct examinee *e, struct compare_recall *r, struc
         status = compare_fail(error, TRIB_FORMAT, "recall", "expected a token for each character");
     if (status == TRIB_OK && (status = trib_session_open(&session, e->engine, NULL, error)) == 0)
         status = trib_session_score(session, ids, count, e->logits, error);
-    for (size_t j = 0; j < n && status == TRIB_OK; j++) {
-        size_t key = 2 + 2 * n + 2 * j, bin = distance[j] * COMPARE_BINS / (4 * n);
+    if (status == TRIB_OK) {
+        size_t key = 2 + 2 * n, bin = (distance - 1) * COMPARE_BINS / (2 * n + 1);
         bool right = likeliest(e->logits + key * e->V, e->V) == (size_t)ids[key + 1];
         r->queries[bin]++;
-        r->distance[bin] += (double)distance[j];
+        r->distance[bin] += (double)distance;
         r->share[bin] += right;
     }
     trib_session_close(session);
