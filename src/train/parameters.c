@@ -18,10 +18,13 @@ enum { ALIGN_FLOATS = MEMORY_ALIGN / sizeof(float) };
 static trib_status append(struct parameters *p, struct parameter next, trib_error *error)
 {
     uint64_t count, bytes, end;
-    struct parameter *list = realloc(p->list, (p->count + 1) * sizeof *list);
-    if (!list)
-        return error_no_memory(error, "the list of parameters", (p->count + 1) * sizeof *list);
-    p->list = list;
+    if ((p->count & (p->count - 1)) == 0) { /* full: the list has room for a power of two */
+        size_t room = p->count ? 2 * p->count : 1;
+        struct parameter *list = realloc(p->list, room * sizeof *list);
+        if (!list)
+            return error_no_memory(error, "the list of parameters", room * sizeof *list);
+        p->list = list;
+    }
     if (!size_mul(next.outputs, next.inputs, &count) || !size_add(p->floats, count, &end) ||
         !size_align(end, ALIGN_FLOATS, &end) || !size_mul(end, sizeof(float), &bytes) ||
         bytes > PTRDIFF_MAX)

@@ -244,6 +244,11 @@ trib_status predictor_config_read(struct predictor_config *config, const struct 
         (a != RNN &&
          (status = get_count(file, a, "feed_forward_length", MOST_WIDTH, &c->ffn, error))))
         return status;
+    if (c->layers > file->tensor_count) /* before listing parameters that no tensor backs */
+        return error_set(error, TRIB_FORMAT,
+                         "%s: block_count: expected a tensor or more for each of %zu layers, found "
+                         "%zu in all",
+                         file->name, c->layers, file->tensor_count);
     return a == RNN      ? read_rnn(c, file, error)
            : a == DIRECT ? read_direct(c, file, error)
                          : read_lecture(c, file, error);

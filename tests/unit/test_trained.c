@@ -3,6 +3,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "gguf_build.h"
 #include "random.h"
 #include "test.h"
 #include "train/trainer.h"
@@ -261,6 +262,30 @@ static void damage_ends_in_messages(void **state)
     }
 }
 
+/* No number of layers is believed that the file has no tensors for. */
+static void layers_are_backed_by_tensors(void **state)
+{
+    (void)state;
+    struct gguf_build b;
+    struct opened o;
+    trib_error error = {0};
+    gguf_build_open(&b);
+    gguf_build_string(&b, "general.architecture", "tributary-rnn");
+    gguf_build_u32(&b, "tributary-rnn.vocab_size", 2);
+    gguf_build_u32(&b, "tributary-rnn.context_length", 1);
+    gguf_build_u32(&b, "tributary-rnn.embedding_length", 1);
+    gguf_build_u32(&b, "tributary-rnn.block_count", 2);
+    gguf_build_string(&b, "tributary-rnn.cell", "gru");
+    gguf_build_string(&b, "tributary-rnn.attention.score", "none");
+    gguf_build_tensor(&b, "token_embd.weight", DTYPE_F32, 2, (uint64_t[]){1, 2}, NULL);
+    gguf_build_finish(&b);
+    assert_true(gguf_build_write(&b, saved));
+    gguf_build_close(&b);
+    assert_int_equal(open_saved(&o, &error), TRIB_FORMAT);
+    assert_non_null(strstr(error.message, "block_count"));
+    close_saved(&o);
+}
+
 int main(void)
 {
     random_seed();
@@ -269,6 +294,7 @@ int main(void)
         cmocka_unit_test(files_read_text_as_the_training_did),
         cmocka_unit_test(contexts_end_where_they_do),
         cmocka_unit_test(damage_ends_in_messages),
+        cmocka_unit_test(layers_are_backed_by_tensors),
     };
     return cmocka_run_group_tests_name("trained", tests, setup, teardown);
 }
