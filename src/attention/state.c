@@ -58,68 +58,141 @@ trib_status trib_state_merge(const trib_states *out, const trib_states *a, const
     return TRIB_OK;
 }
 
-/* Parts and columns that are weighed together. */
-enum { MERGE_PARTS = 128, MERGE_COLUMNS = 128 };
+/* States, parts and columns that are weighed together. */
+enum { MERGE_ROWS = 16, MERGE_PARTS = 128, MERGE_COLUMNS = 256 };
 
-/* exp(s_p - m) of up to MERGE_PARTS parts that are not empty, from *next on, and where their values
- * begin; returns how many there are and moves *next behind them. */
-static size_t merge_weights(const struct kernels *kernels, const trib_states *parts, size_t n,
-                            size_t i, float m, size_t *next, float *weight, const float **v)
+/* States [first, first + rows) of all parts on their way into one. */
+struct merging {
+    const struct kernels *kernels;
+    const trib_states *parts; /* [n] */
+    size_t n, first, rows;
+    float m[MERGE_ROWS];                        /* the largest s */
+    int32_t full[MERGE_ROWS], last[MERGE_ROWS]; /* parts that are not empty, and the last of them */
+    bool holes;                                 /* some part of some state is empty */
+    float sum[MERGE_ROWS];                      /* of the weights */
+    float value[MERGE_ROWS * MERGE_COLUMNS];    /* [rows][columns] sum of weights times values */
+    float weight[MERGE_PARTS][MERGE_ROWS];      /* exp(s - m) of some parts */
+    const float *v[MERGE_PARTS];                /* their values */
+};
+
+/* s of a part; empty past the last state, so that the loops over them have one length. */
+static void read_scores(const struct merging *g, size_t p, float s[MERGE_ROWS])
 {
-    size_t count = 0;
-    for (; *next < n && count < MERGE_PARTS; ++*next) {
-        const trib_states *part = &parts[*next];
-        if (part->s[i] == -INFINITY)
-            continue;
-        weight[count] = part->s[i] - m;
-        v[count++] = part->v + i * part->head_dim;
-    }
-    kernels->exp(weight, count);
-    return count;
+    for (size_t r = g->rows; r < MERGE_ROWS; r++)
+        s[r] = -INFINITY;
+    memcpy(s, g->parts[p].s + g->first, g->rows * sizeof *s);
 }
 
-/* Columns [j, j + columns) of state i: v = sum_p exp(s_p - m) v_p / sum; returns the sum of the
- * weights. Nothing is written before all is read, so that `out` may be one of the parts. */
-static float merge_columns(const struct kernels *kernels, const trib_states *out,
-                           const trib_states *parts, size_t n, size_t i, float m, size_t j,
-                           size_t columns)
+static void find_largest(struct merging *g)
 {
-    float value[MERGE_COLUMNS] = {0}, weight[MERGE_PARTS], sum = 0;
+    float m[MERGE_ROWS], s[MERGE_ROWS];
+    int32_t full[MERGE_ROWS] = {0}, last[MERGE_ROWS] = {0};
+    for (size_t r = 0; r < MERGE_ROWS; r++)
+        m[r] = -INFINITY;
+    for (size_t p = 0; p < g->n; p++) {
+        read_scores(g, p, s);
+        for (size_t r = 0; r < MERGE_ROWS; r++) {
+            m[r] = s[r] > m[r] ? s[r] : m[r];
+            full[r] += s[r] != -INFINITY;
+            last[r] = s[r] != -INFINITY ? (int32_t)p : last[r];
+        }
+    }
+    g->holes = false;
+    for (size_t r = 0; r < g->rows; r++)
+        g->holes |= (size_t)full[r] < g->n;
+    memcpy(g->m, m, sizeof m);
+    memcpy(g->full, full, sizeof full);
+    memcpy(g->last, last, sizeof last);
+}
+
+/* The weights of parts [p, p + count), and where their values are. */
+static void find_weights(struct merging *g, size_t p, size_t count)
+{
+    float m[MERGE_ROWS], s[MERGE_ROWS];
+    memcpy(m, g->m, sizeof m);
+    for (size_t i = 0; i < count; i++) {
+        g->v[i] = g->parts[p + i].v;
+        read_scores(g, p + i, s);
+        for (size_t r = 0; r < MERGE_ROWS; r++)
+            g->weight[i][r] = s[r] - m[r];
+    }
+    g->kernels->exp(g->weight[0], count * MERGE_ROWS);
+}
+
+/* value[r] and sum[r] gain those of parts [p, p + count) that are not empty: what an empty one
+ * holds for values is not looked at. */
+static void weigh_full(struct merging *g, size_t r, size_t p, size_t count, size_t j,
+                       size_t columns)
+{
+    size_t i = g->first + r, some = 0;
+    float weight[MERGE_PARTS];
     const float *v[MERGE_PARTS];
-    for (size_t next = 0; next < n;) {
-        size_t count = merge_weights(kernels, parts, n, i, m, &next, weight, v);
-        for (size_t p = 0; p < count; p++)
-            sum += weight[p];
-        kernels->weigh(value, weight, v, count, j, columns);
-    }
-    for (size_t c = 0; c < columns; c++)
-        out->v[i * out->head_dim + j + c] = value[c] / sum;
-    return sum;
+    for (size_t c = 0; c < count; c++)
+        if (g->parts[p + c].s[i] != -INFINITY) {
+            weight[some] = g->weight[c][r];
+            v[some] = g->v[c];
+            g->sum[r] += weight[some++];
+        }
+    g->kernels->weigh(g->value + r * columns, weight, 1, v, some, i * g->parts->head_dim + j, 1,
+                      columns);
 }
 
-/* s = m + log sum_p exp(s_p - m) with m the largest s_p. One part alone among empty ones is
- * copied. */
-static void merge_all_one(const struct kernels *kernels, const trib_states *out,
-                          const trib_states *parts, size_t n, size_t i)
+/* The same for all states, none of which has an empty part. */
+static void weigh_all(struct merging *g, size_t count, size_t j, size_t columns)
 {
-    size_t D = out->head_dim, full = 0, last = 0;
-    float m = -INFINITY, sum = 0;
-    for (size_t p = 0; p < n; p++) {
-        if (parts[p].s[i] == -INFINITY)
-            continue;
-        full++;
-        last = p;
-        if (parts[p].s[i] > m)
-            m = parts[p].s[i];
+    size_t D = g->parts->head_dim, from = g->first * D + j;
+    float sum[MERGE_ROWS];
+    memcpy(sum, g->sum, sizeof sum);
+    for (size_t c = 0; c < count; c++)
+        for (size_t r = 0; r < MERGE_ROWS; r++)
+            sum[r] += g->weight[c][r];
+    memcpy(g->sum, sum, sizeof sum);
+    if (columns == D)
+        g->kernels->weigh(g->value, g->weight[0], MERGE_ROWS, g->v, count, from, g->rows, D);
+    for (size_t r = 0; r < g->rows && columns < D; r++)
+        g->kernels->weigh(g->value + r * columns, g->weight[0] + r, MERGE_ROWS, g->v, count,
+                          from + r * D, 1, columns);
+}
+
+/* Columns [j, j + columns): v = sum_p exp(s_p - m) v_p / sum. Nothing is written before all is
+ * read, so that `out` may be one of the parts. A state that one part alone has is copied. */
+static void merge_columns(struct merging *g, const trib_states *out, size_t j, size_t columns)
+{
+    memset(g->value, 0, g->rows * columns * sizeof *g->value);
+    memset(g->sum, 0, sizeof g->sum);
+    for (size_t p = 0; p < g->n; p += MERGE_PARTS) {
+        size_t count = g->n - p < MERGE_PARTS ? g->n - p : MERGE_PARTS;
+        find_weights(g, p, count);
+        if (!g->holes)
+            weigh_all(g, count, j, columns);
+        for (size_t r = 0; r < g->rows && g->holes; r++)
+            weigh_full(g, r, p, count, j, columns);
     }
-    if (full == 0)
-        memset(out->v + i * D, 0, D * sizeof *out->v);
-    else if (full == 1)
-        memmove(out->v + i * D, parts[last].v + i * D, D * sizeof *out->v);
-    for (size_t j = 0; j < D && full > 1; j += MERGE_COLUMNS)
-        sum = merge_columns(kernels, out, parts, n, i, m, j,
-                            D - j < MERGE_COLUMNS ? D - j : MERGE_COLUMNS);
-    out->s[i] = full == 0 ? -INFINITY : full == 1 ? parts[last].s[i] : m + logf(sum);
+    for (size_t r = 0; r < g->rows; r++) {
+        size_t at = (g->first + r) * out->head_dim + j;
+        if (g->full[r] == 0)
+            memset(out->v + at, 0, columns * sizeof *out->v);
+        else if (g->full[r] == 1)
+            memmove(out->v + at, g->parts[g->last[r]].v + at, columns * sizeof *out->v);
+        float *v = out->v + at, sum = g->sum[r];
+        for (size_t c = 0; c < columns && g->full[r] > 1; c++)
+            v[c] = g->value[r * columns + c] / sum;
+    }
+}
+
+/* s = m + log sum_p exp(s_p - m) with m the largest s_p. */
+static void merge_rows(struct merging *g, const trib_states *out)
+{
+    size_t D = out->head_dim;
+    find_largest(g);
+    for (size_t j = 0; j < D; j += MERGE_COLUMNS)
+        merge_columns(g, out, j, D - j < MERGE_COLUMNS ? D - j : MERGE_COLUMNS);
+    for (size_t r = 0; r < g->rows; r++) {
+        float *s = out->s + g->first + r;
+        *s = g->full[r] == 0   ? -INFINITY
+             : g->full[r] == 1 ? g->parts[g->last[r]].s[g->first + r]
+                               : g->m[r] + logf(g->sum[r]);
+    }
 }
 
 trib_status trib_state_merge_all(const trib_states *out, const trib_states *parts, size_t n,
@@ -130,9 +203,11 @@ trib_status trib_state_merge_all(const trib_states *out, const trib_states *part
         status = check("merging states", out, parts ? parts + p : NULL, error);
     if (status != TRIB_OK)
         return status;
-    const struct kernels *kernels = kernels_best();
-    for (size_t i = 0; i < out->count; i++)
-        merge_all_one(kernels, out, parts, n, i);
+    struct merging g = {.kernels = kernels_best(), .parts = parts, .n = n};
+    for (g.first = 0; g.first < out->count; g.first += MERGE_ROWS) {
+        g.rows = out->count - g.first < MERGE_ROWS ? out->count - g.first : MERGE_ROWS;
+        merge_rows(&g, out);
+    }
     return TRIB_OK;
 }
 

@@ -217,10 +217,11 @@ struct kernels {
     /* x[i] = exp(x[i]), the bits of exp_scalar in every table. */
     void (*exp)(float *x, size_t n);
 
-    /* y[j] = y[j] + w[0] x[0][from + j] + w[1] x[1][from + j] + ... over `parts` in order, j < n.
-     * Products and sums are rounded one by one: every table gives the same bits. */
-    void (*weigh)(float *y, const float *w, const float *const *x, size_t parts, size_t from,
-                  size_t n);
+    /* y[r][j] = y[r][j] + w[0][r] x[0][from + r n + j] + w[1][r] x[1][from + r n + j] + ..., a
+     * chain of fused multiply-adds over `parts` in order, r < rows, j < n: every table gives the
+     * same bits. w has w_stride floats from part to part. */
+    void (*weigh)(float *y, const float *w, size_t w_stride, const float *const *x, size_t parts,
+                  size_t from, size_t rows, size_t n);
 
     /* What training adds: kernel/learn.h. */
     const struct learn_kernels *learn;

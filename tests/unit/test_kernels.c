@@ -429,43 +429,56 @@ static void add_is_exact(void **state)
 
 /* What merging states is made of has the bits of one scalar in every table, at every length,
  * between guard pages: merging takes no table from its caller, so no table may show. */
-static void exp_and_weigh_have_the_same_bits_everywhere(void **state)
+static void exp_has_the_same_bits_everywhere(void **state)
 {
     (void)state;
     struct random r = random_start(12);
-    enum { PARTS = 5, MOST = 300 };
-    for (size_t trial = 0; trial < 300; trial++) {
-        size_t n = random_below(&r, MOST), from = random_below(&r, 20);
-        size_t parts = random_below(&r, PARTS + 1);
-        float *x[PARTS], *y = guard_floats(n), *e = guard_floats(n), w[PARTS], first[MOST];
-        for (size_t p = 0; p < PARTS; p++) {
-            x[p] = guard_floats(from + n);
-            random_fill(&r, x[p], from + n, 10);
-            w[p] = random_between(&r, 0, 1);
-        }
+    for (size_t n = 0; n < 300; n++) {
+        float *x = guard_floats(n), first[300];
         random_fill(&r, first, n, 10);
         for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
-            memcpy(y, first, n * sizeof *y);
-            memcpy(e, first, n * sizeof *e);
-            k->weigh(y, w, (const float *const *)x, parts, from, n);
-            k->exp(e, n);
-            for (size_t j = 0; j < n; j++) {
-                float sum = first[j];
-                for (size_t p = 0; p < parts; p++) {
-                    float term = w[p] * x[p][from + j];
-                    sum += term;
-                }
-                if (float_bits(y[j]) != float_bits(sum))
-                    fail_msg("%s: weigh [%zu] of %zu: %a, expected %a", k->name, j, n, (double)y[j],
-                             (double)sum);
-                if (float_bits(e[j]) != float_bits(exp_scalar(first[j])))
-                    fail_msg("%s: exp(%a) = %a", k->name, (double)first[j], (double)e[j]);
+            memcpy(x, first, n * sizeof *x);
+            k->exp(x, n);
+            for (size_t j = 0; j < n; j++)
+                if (float_bits(x[j]) != float_bits(exp_scalar(first[j])))
+                    fail_msg("%s: exp(%a) = %a", k->name, (double)first[j], (double)x[j]);
+        }
+        guard_free_floats(x, n);
+    }
+}
+
+static void weigh_has_the_same_bits_everywhere(void **state)
+{
+    (void)state;
+    struct random r = random_start(13);
+    enum { PARTS = 5, ROWS = 9, WIDEST = 300 };
+    static const size_t widths[] = {32, 64, 128};
+    for (size_t trial = 0; trial < 300; trial++) {
+        size_t n = trial % 2 ? widths[random_below(&r, 3)] : 1 + random_below(&r, WIDEST);
+        size_t rows = random_below(&r, ROWS + 1), from = random_below(&r, 20), all = rows * n;
+        size_t parts = random_below(&r, PARTS + 1), stride = rows + random_below(&r, 3);
+        float *x[PARTS], *y = guard_floats(all), w[PARTS * (ROWS + 2)], first[ROWS * WIDEST];
+        for (size_t p = 0; p < PARTS; p++) {
+            x[p] = guard_floats(from + all);
+            random_fill(&r, x[p], from + all, 10);
+        }
+        random_fill(&r, w, PARTS * (ROWS + 2), 1);
+        random_fill(&r, first, all, 10);
+        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+            memcpy(y, first, all * sizeof *y);
+            k->weigh(y, w, stride, (const float *const *)x, parts, from, rows, n);
+            for (size_t i = 0; i < all; i++) {
+                float sum = first[i];
+                for (size_t p = 0; p < parts; p++)
+                    sum = fmaf(w[p * stride + i / n], x[p][from + i], sum);
+                if (float_bits(y[i]) != float_bits(sum))
+                    fail_msg("%s: weigh [%zu] of %zu x %zu: %a, expected %a", k->name, i, rows, n,
+                             (double)y[i], (double)sum);
             }
         }
         for (size_t p = 0; p < PARTS; p++)
-            guard_free_floats(x[p], from + n);
-        guard_free_floats(y, n);
-        guard_free_floats(e, n);
+            guard_free_floats(x[p], from + all);
+        guard_free_floats(y, all);
     }
 }
 
@@ -483,7 +496,8 @@ int main(void)
         cmocka_unit_test(rmsnorm_is_within_its_bound),
         cmocka_unit_test(swiglu_is_within_its_bound),
         cmocka_unit_test(add_is_exact),
-        cmocka_unit_test(exp_and_weigh_have_the_same_bits_everywhere),
+        cmocka_unit_test(exp_has_the_same_bits_everywhere),
+        cmocka_unit_test(weigh_has_the_same_bits_everywhere),
     };
     random_seed();
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

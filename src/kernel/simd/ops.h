@@ -24,8 +24,8 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
     void merge_##set(const struct partials *into, const struct partials *from, size_t rows,        \
                      size_t D);                                                                    \
     void exp_##set(float *x, size_t n);                                                            \
-    void weigh_##set(float *y, const float *w, const float *const *x, size_t parts, size_t from,   \
-                     size_t n);                                                                    \
+    void weigh_##set(float *y, const float *w, size_t w_stride, const float *const *x,             \
+                     size_t parts, size_t from, size_t rows, size_t n);                            \
     void transpose_##set(float *out, size_t out_stride, const float *in, size_t in_stride,         \
                          size_t rows, size_t columns);                                             \
     void absorb_backward_##set(const struct absorb_backward *tile);                                \
