@@ -130,8 +130,9 @@ static bool row_finite(enum dtype type, const char *row, size_t D)
             if (!finite_floats(row + 34 * block, 1, 2, 0x7c00u))
                 return false;
         return true;
+    default:
+        return false;
     }
-    return false;
 }
 
 /* The values that exist of a packed chunk. */

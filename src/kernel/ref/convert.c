@@ -50,6 +50,8 @@ void unpack_ref(enum dtype type, float *out, const void *in, size_t n)
     case DTYPE_Q8_0:
         unpack_q8_0(out, in, n);
         break;
+    default:
+        assert(!"no unpacking of this type");
     }
 }
 
@@ -68,8 +70,7 @@ void pack_ref(enum dtype type, void *out, const float *in, size_t n)
         for (size_t i = 0; i < n; i++)
             half[i] = bf16_from_float(in[i]);
         break;
-    case DTYPE_Q8_0:
-        assert(!"no packing to Q8_0");
-        break;
+    default:
+        assert(!"no packing to this type");
     }
 }

@@ -46,6 +46,8 @@ void SIMD(unpack)(enum dtype type, float *out, const void *in, size_t n)
     case DTYPE_Q8_0:
         done = unpack_q8_0(out, in, n);
         break;
+    default:
+        break;
     }
     unpack_ref(type, out + done, (const char *)in + dtype_size(type, done), n - done);
 }
