@@ -29,15 +29,22 @@ typedef struct trib_engine_options {
     int threads;          /* 0: one for each processor */
     size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
     const char *kernels;  /* a table of attention.h; NULL: $TRIB_CPU, or the best that runs */
+
+    /* Called while a model is loaded, in the calling thread, with bytes packed and bytes in all;
+     * NULL: nothing is. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void *progress_context;
 } trib_engine_options;
 
-trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL} */
+trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, NULL, NULL} */
 
 typedef struct trib_engine trib_engine;
 
 /* Makes `model` ready to run; the model must stay open longer. `options` may be NULL. On failure
  * *out is NULL: TRIB_UNSUPPORTED (architecture, types, kernels), TRIB_FORMAT (tensors that do not
- * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY. */
+ * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY (said before anything is taken where
+ * the weights are more than the machine, or the limit of the control group, has available). The
+ * weights are copied into a form for products; the pages of the file are let go meanwhile. */
 trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error);
 
@@ -58,9 +65,9 @@ trib_session_options trib_session_options_default(void); /* {0, "f16"} */
 
 /* Bytes a session may take, at its full context: keys and values, and activations. */
 typedef struct trib_memory {
-    uint64_t weights; /* of the file, mapped */
+    uint64_t weights; /* copied from the file when the engine opens */
     uint64_t kv;      /* at the full context; taken as it fills. Of a predictor its state, whole */
-    uint64_t kv_per_token; /* 0 of a predictor */
+    uint64_t kv_per_token; /* 0 of a predictor, and of a model that keeps no keys */
     uint64_t activations;
 } trib_memory;
 
