@@ -100,6 +100,40 @@ size_t trib_session_context(const trib_session *session); /* tokens at most */
  * first. */
 const float *trib_session_logits(const trib_session *session);
 
+/* ---- Vectors of texts ---- */
+
+/* How the hidden states of a text's tokens, after the final norm, become one vector. */
+typedef enum trib_pooling {
+    TRIB_POOLING_MODEL = 0, /* as the file says; else the mean of an encoder, and the last token's
+                               of a causal model */
+    TRIB_POOLING_MEAN = 1,
+    TRIB_POOLING_FIRST = 2, /* the first token's: [CLS] */
+    TRIB_POOLING_LAST = 3,
+} trib_pooling;
+
+typedef struct trib_embed_options {
+    trib_pooling pooling;
+    bool normalize; /* to length 1 */
+} trib_embed_options;
+
+trib_embed_options trib_embed_options_default(void); /* {TRIB_POOLING_MODEL, true} */
+
+/* The tokens of a text; the caller's. */
+typedef struct trib_ids {
+    const int32_t *ids;
+    size_t count;
+} trib_ids;
+
+/* vectors [count][E], E the width of the model: one vector for each text, the same bits whatever
+ * texts are beside it. As many texts as the prefill chunk has room for pass the layers together.
+ * `options` may be NULL. TRIB_INVALID for an empty text or an id outside the vocabulary, TRIB_FULL
+ * for one longer than the model's context, TRIB_UNSUPPORTED of a predictor. Works beside sessions,
+ * which it does not touch. */
+trib_status trib_embed(trib_engine *engine, const trib_ids *texts, size_t count,
+                       const trib_embed_options *options, float *vectors, trib_error *error);
+
+/* ---- Sampling ---- */
+
 /* How the next token is chosen from the logits. The steps in their order: repeat penalty, top-k,
  * top-p, min-p, temperature, a draw. With temperature 0 the largest logit wins (of equal ones the
  * lowest id) after the repeat penalty. */
