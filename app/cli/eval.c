@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "load.h"
 #include "progress.h"
 #include "tributary/engine.h"
 
@@ -103,7 +104,7 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
     engine.prefill_chunk = CHUNK_TOKENS;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &job->shape, error)) ||
-        (status = trib_engine_open(&job->engine, job->model, &engine, error)) ||
+        (status = load_engine(&job->engine, job->model, engine, error)) ||
         (status = read_text(job, text, (double)v->last, error)) ||
         (status = token_bytes(job, job->ids[0], &first, error)))
         return status;

@@ -118,7 +118,10 @@ static void print_verdict(const struct verdict *v)
     printf("parameters   %" PRIu64 "\n", s->parameters);
     printf("shape        L=%zu E=%zu H=%zu G=%zu D=%zu F=%zu V=%zu context=%zu\n", s->layers,
            s->width, s->heads, s->kv_heads, s->head_dim, s->ffn, s->vocabulary, s->context);
-    if (v->memory.kv_per_token == 0)
+    if (v->memory.kv_per_token == 0 && v->memory.activations)
+        printf("memory       weights %.1f MiB, activations %.1f MiB\n", mib(v->memory.weights),
+               mib(v->memory.activations));
+    else if (v->memory.kv_per_token == 0)
         printf("memory       weights %.1f MiB, state of a sequence %.1f KiB\n",
                mib(v->memory.weights), (double)v->memory.kv / 1024);
     else

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "commands.h"
+#include "load.h"
 #include "tributary/engine.h"
 
 struct values {
@@ -133,7 +134,7 @@ static trib_status job_open(struct job *job, const char *path, const struct valu
     engine.prefill_chunk = v->chunk;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
-        (status = trib_engine_open(&job->engine, job->model, &engine, error)) ||
+        (status = load_engine(&job->engine, job->model, engine, error)) ||
         (status = trib_session_open(&job->session, job->engine, &session, error)) ||
         (status = trib_sampler_open(&job->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = job_prompt(job, v, error)) ||

@@ -29,15 +29,22 @@ typedef struct trib_engine_options {
     int threads;          /* 0: one for each processor */
     size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
     const char *kernels;  /* a table of attention.h; NULL: $TRIB_CPU, or the best that runs */
+
+    /* Called while a model is loaded, in the calling thread, with bytes packed and bytes in all;
+     * NULL: nothing is. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void *progress_context;
 } trib_engine_options;
 
-trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL} */
+trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, NULL, NULL} */
 
 typedef struct trib_engine trib_engine;
 
 /* Makes `model` ready to run; the model must stay open longer. `options` may be NULL. On failure
  * *out is NULL: TRIB_UNSUPPORTED (architecture, types, kernels), TRIB_FORMAT (tensors that do not
- * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY. */
+ * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY (said before anything is taken where
+ * the weights are more than the machine, or the limit of the control group, has available). The
+ * weights are copied into a form for products; the pages of the file are let go meanwhile. */
 trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error);
 
@@ -58,9 +65,9 @@ trib_session_options trib_session_options_default(void); /* {0, "f16"} */
 
 /* Bytes a session may take, at its full context: keys and values, and activations. */
 typedef struct trib_memory {
-    uint64_t weights; /* of the file, mapped */
+    uint64_t weights; /* copied from the file when the engine opens */
     uint64_t kv;      /* at the full context; taken as it fills. Of a predictor its state, whole */
-    uint64_t kv_per_token; /* 0 of a predictor */
+    uint64_t kv_per_token; /* 0 of a predictor, and of a model that keeps no keys */
     uint64_t activations;
 } trib_memory;
 
@@ -92,6 +99,40 @@ size_t trib_session_context(const trib_session *session); /* tokens at most */
 /* [V], after the last token appended; valid until the next append or the close. NULL before the
  * first. */
 const float *trib_session_logits(const trib_session *session);
+
+/* ---- Vectors of texts ---- */
+
+/* How the hidden states of a text's tokens, after the final norm, become one vector. */
+typedef enum trib_pooling {
+    TRIB_POOLING_MODEL = 0, /* as the file says; else the mean of an encoder, and the last token's
+                               of a causal model */
+    TRIB_POOLING_MEAN = 1,
+    TRIB_POOLING_FIRST = 2, /* the first token's: [CLS] */
+    TRIB_POOLING_LAST = 3,
+} trib_pooling;
+
+typedef struct trib_embed_options {
+    trib_pooling pooling;
+    bool normalize; /* to length 1 */
+} trib_embed_options;
+
+trib_embed_options trib_embed_options_default(void); /* {TRIB_POOLING_MODEL, true} */
+
+/* The tokens of a text; the caller's. */
+typedef struct trib_ids {
+    const int32_t *ids;
+    size_t count;
+} trib_ids;
+
+/* vectors [count][E], E the width of the model: one vector for each text, the same bits whatever
+ * texts are beside it. As many texts as the prefill chunk has room for pass the layers together.
+ * `options` may be NULL. TRIB_INVALID for an empty text or an id outside the vocabulary, TRIB_FULL
+ * for one longer than the model's context, TRIB_UNSUPPORTED of a predictor. Works beside sessions,
+ * which it does not touch. */
+trib_status trib_embed(trib_engine *engine, const trib_ids *texts, size_t count,
+                       const trib_embed_options *options, float *vectors, trib_error *error);
+
+/* ---- Sampling ---- */
 
 /* How the next token is chosen from the logits. The steps in their order: repeat penalty, top-k,
  * top-p, min-p, temperature, a draw. With temperature 0 the largest logit wins (of equal ones the

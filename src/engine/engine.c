@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "engine/model_file.h"
 #include "engine/session.h"
 #include "train/predictor_file.h"
@@ -32,8 +33,28 @@ static trib_status resolve(trib_engine_options *options, const trib_engine_optio
     return kernels_choose(kernels, options->kernels, error);
 }
 
+/* Refuses a model that does not fit in memory, before anything is taken. */
+static trib_status check_memory(const struct trib_engine *engine, const struct gguf *file,
+                                trib_error *error)
+{
+    struct model shape = {.kernels = engine->kernels};
+    uint64_t weights, available = memory_available();
+    trib_status status = model_config_read(&shape.config, file, error);
+    if (status == TRIB_OK)
+        status = weights_measure(&shape.config, file, engine->kernels, &weights, error);
+    if (status != TRIB_OK)
+        return status;
+    uint64_t needed = weights + activations_bytes(&shape, engine->prefill_chunk, engine->threads);
+    if (needed > available)
+        return error_set(error, TRIB_NO_MEMORY,
+                         "%s: expected %.1f MiB of memory for weights and activations, found %.1f "
+                         "MiB available",
+                         file->name, (double)needed / (1 << 20), (double)available / (1 << 20));
+    return TRIB_OK;
+}
+
 static trib_status open_model(struct trib_engine *engine, const struct gguf *file,
-                              trib_error *error)
+                              struct load_progress progress, trib_error *error)
 {
     trib_status status;
     engine->predicts = predictor_in_file(file);
@@ -42,7 +63,10 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         engine->vocabulary = engine->predictor.config.vocabulary;
         return status;
     }
-    status = model_open(&engine->model, file, engine->kernels, error);
+    status = check_memory(engine, file, error);
+    if (status == TRIB_OK)
+        status =
+            model_open(&engine->model, file, engine->kernels, engine->threads, progress, error);
     engine->vocabulary = engine->model.config.vocabulary;
     if (status == TRIB_OK)
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
@@ -65,7 +89,8 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
     engine->threads = o.threads;
     engine->prefill_chunk = o.prefill_chunk;
     engine->kernels = kernels;
-    status = open_model(engine, model->file, error);
+    status = open_model(engine, model->file, (struct load_progress){o.progress, o.progress_context},
+                        error);
     if (status != TRIB_OK) {
         trib_engine_close(engine);
         return status;
@@ -129,10 +154,13 @@ trib_status trib_memory_needed(const trib_model *model, const trib_engine_option
     if (status != TRIB_OK)
         return status;
     *out = (trib_memory){0};
-    for (size_t i = 0; i < model->file->tensor_count; i++)
-        out->weights += model->file->tensors[i].bytes;
-    out->kv_per_token = kv_page_bytes(&kv) / CHUNK;
-    out->kv = kv_page_bytes(&kv) * ((context + CHUNK - 1) / CHUNK);
+    status = weights_measure(&shape.config, model->file, shape.kernels, &out->weights, error);
+    if (status != TRIB_OK)
+        return status;
+    if (!shape.config.bidirectional) {
+        out->kv_per_token = kv_page_bytes(&kv) / CHUNK;
+        out->kv = kv_page_bytes(&kv) * ((context + CHUNK - 1) / CHUNK);
+    }
     out->activations = activations_bytes(&shape, o.prefill_chunk, o.threads) +
                        activations_fold_bytes(&shape, o.prefill_chunk, context, o.threads);
     return TRIB_OK;

@@ -136,7 +136,8 @@ static trib_status describe_predictor(const trib_model *model, trib_model_shape 
     return TRIB_OK;
 }
 
-static trib_status describe_llama(const trib_model *model, trib_model_shape *out, trib_error *error)
+static trib_status describe_architecture(const trib_model *model, trib_model_shape *out,
+                                         trib_error *error)
 {
     struct model_config c;
     trib_status status = model_config_read(&c, model->file, error);
@@ -156,7 +157,7 @@ static trib_status describe_llama(const trib_model *model, trib_model_shape *out
 trib_status trib_model_describe(const trib_model *model, trib_model_shape *out, trib_error *error)
 {
     trib_status status = predictor_in_file(model->file) ? describe_predictor(model, out, error)
-                                                        : describe_llama(model, out, error);
+                                                        : describe_architecture(model, out, error);
     if (status != TRIB_OK)
         return status;
     for (size_t i = 0; i < model->file->tensor_count; i++)

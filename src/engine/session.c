@@ -49,8 +49,13 @@ static trib_status open_cache(trib_session *session, const trib_session_options 
                               trib_error *error)
 {
     struct kv_shape shape;
-    trib_status status =
-        session_resolve(&session->engine->model.config, options, &shape, &session->limit, error);
+    const struct model_config *config = &session->engine->model.config;
+    if (config->bidirectional)
+        return error_set(error, TRIB_UNSUPPORTED,
+                         "a %s model sees a text in both directions: it gives vectors "
+                         "(trib_embed), and continues none",
+                         config->architecture->name);
+    trib_status status = session_resolve(config, options, &shape, &session->limit, error);
     if (status == TRIB_OK)
         session->cache = kv_open(shape, session->limit);
     return status;

@@ -578,6 +578,11 @@ trib_status gguf_open(struct gguf **out, const char *path, trib_error *error)
     return status;
 }
 
+void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor)
+{
+    file_map_release(&file->index->map, tensor->data, tensor->bytes);
+}
+
 void gguf_close(struct gguf *file)
 {
     if (!file)

@@ -87,6 +87,10 @@ trib_status gguf_open(struct gguf **out, const char *path, trib_error *error);
 trib_status gguf_parse(struct gguf **out, const void *bytes, size_t size, const char *name,
                        trib_error *error);
 
+/* Lets a tensor's pages go from memory, where the file is mapped; they come back when touched. For
+ * tensors that have been copied into another form. */
+void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor);
+
 /* Closes; NULL is allowed. */
 void gguf_close(struct gguf *file);
 

@@ -45,6 +45,15 @@ trib_status file_map_open(struct file_map *map, const char *path, trib_error *er
     return status;
 }
 
+void file_map_release(const struct file_map *map, const void *bytes, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = (uintptr_t)map->bytes;
+    uintptr_t first = ((uintptr_t)bytes + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)bytes + size) / page * page;
+    if (map->bytes && first >= base && first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* failing is fine */
+}
+
 void file_map_close(struct file_map *map)
 {
     if (map->bytes)

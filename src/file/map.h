@@ -19,6 +19,10 @@ struct file_map {
  * cannot be read each give TRIB_IO or TRIB_FORMAT with one line that names the path. */
 trib_status file_map_open(struct file_map *map, const char *path, trib_error *error);
 
+/* Lets the whole pages of `size` bytes at `bytes`, a part of the map, go from memory: they are read
+ * anew when they are touched again. */
+void file_map_release(const struct file_map *map, const void *bytes, size_t size);
+
 /* Unmaps; safe on a zeroed struct and when called twice. */
 void file_map_close(struct file_map *map);
 

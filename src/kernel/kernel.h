@@ -192,6 +192,12 @@ struct kernels {
     /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)). (Shazeer 2020.) y may be gate or up. */
     void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
 
+    /* y = gelu(x), of the tanh or of the erf form, and y = gelu(gate) * up of the tanh form:
+     * kernel/gelu.h. The same bits in every table. y may be x, gate or up. */
+    void (*gelu_tanh)(float *y, const float *x, size_t n);
+    void (*gelu_erf)(float *y, const float *x, size_t n);
+    void (*geglu)(float *y, const float *gate, const float *up, size_t n);
+
     /* y += x. */
     void (*add)(float *y, const float *x, size_t n);
 

@@ -1,26 +1,8 @@
-/* Operations over whole activations, cut over threads by output.
- *
- * `threads` is the size of the team at most; the result does not depend on it.
- */
+/* Rotary position embedding. */
 #ifndef KERNEL_OPS_H
 #define KERNEL_OPS_H
 
-#include "kernel/kernel.h"
-
-/* A weight matrix as stored: [outputs][inputs], rows of whole blocks. */
-struct matrix {
-    enum dtype type;
-    const void *data;
-    size_t outputs;
-    size_t inputs;
-};
-
-/* Floats of scratch that matmul needs for matrices of up to `inputs` columns. */
-size_t matmul_scratch(size_t inputs, int threads);
-
-/* y [T][outputs] = x [T][inputs] w^T. `scratch` as matmul_scratch says, used only in the call. */
-void matmul(const struct kernels *kernels, float *y, const float *x, const struct matrix *w,
-            size_t T, float *scratch, int threads);
+#include <stddef.h>
 
 /* The inverse frequencies of rotary position embedding, base^(-2i/D), for i < D/2. */
 void rope_frequencies(double *frequency, size_t D, double base);
@@ -30,5 +12,10 @@ void rope_frequencies(double *frequency, size_t D, double base);
  * once, in float64, by rope_angles. */
 void rope_angles(float *cosine, float *sine, const double *frequency, size_t D, size_t position);
 void rope(float *x, const float *cosine, const float *sine, size_t heads, size_t D);
+
+/* The same of pairs that lie half of the `rotated` first dimensions of a head apart: (x[i], x[i +
+ * rotated / 2]); the dimensions behind them stay. */
+void rope_halves(float *x, const float *cosine, const float *sine, size_t heads, size_t D,
+                 size_t rotated);
 
 #endif

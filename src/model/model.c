@@ -2,23 +2,29 @@
 #include "model/model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "attention/fold.h"
 #include "base/error.h"
 #include "base/memory.h"
 
 trib_status model_open(struct model *model, const struct gguf *file, const struct kernels *kernels,
-                       trib_error *error)
+                       int threads, struct load_progress progress, trib_error *error)
 {
     *model = (struct model){.kernels = kernels};
     trib_status status = model_config_read(&model->config, file, error);
     if (status == TRIB_OK)
-        status = weights_bind(&model->weights, &model->config, file, error);
+        status =
+            weights_load(&model->weights, &model->config, file, kernels, threads, progress, error);
+    if (status == TRIB_OK)
+        status =
+            rope_open(&model->rope, &model->config, model->weights.rope_factors, file->name, error);
     return status;
 }
 
 void model_close(struct model *model)
 {
+    rope_close(&model->rope);
     weights_close(&model->weights);
 }
 
@@ -29,29 +35,36 @@ static size_t most_inputs(const struct model_config *c)
 }
 
 /* Hands out the arrays one after the other from `memory`, or only counts when that is NULL; returns
- * the floats used. Each array begins on a cache line. */
-static size_t lay_out(struct activations *a, const struct model_config *c, float *memory)
+ * the bytes used. Each array begins on a cache line. */
+static size_t lay_out(struct activations *a, const struct model *m, char *memory)
 {
+    const struct model_config *c = &m->config;
     size_t HD = c->heads * c->head_dim, GD = c->kv_heads * c->head_dim, used = 0;
+    size_t half = c->rotated / 2, local = c->architecture->local_rope_base > 0 ? half : 0;
+    size_t gates = c->architecture->ffn <= FFN_GEGLU ? c->ffn : 0, each = a->rows * sizeof(float);
     const struct {
-        float **array;
-        size_t floats;
+        void *pointer; /* to the pointer to set */
+        size_t bytes;
     } arrays[] = {
-        {&a->x, a->rows * c->width},
-        {&a->normed, a->rows * c->width},
-        {&a->q, a->rows * HD},
-        {&a->k, a->rows * GD},
-        {&a->v, a->rows * GD},
-        {&a->attended, a->rows * HD},
-        {&a->gate, a->rows * c->ffn},
-        {&a->up, a->rows * c->ffn},
-        {&a->cosine, a->rows * c->head_dim / 2},
-        {&a->sine, a->rows * c->head_dim / 2},
-        {&a->scratch, matmul_scratch(most_inputs(c), a->threads)},
+        {&a->x, each * c->width},
+        {&a->normed, each * c->width},
+        {&a->q, each * HD},
+        {&a->k, each * GD},
+        {&a->v, each * GD},
+        {&a->attended, each * HD},
+        {&a->gate, each * gates},
+        {&a->up, each * c->ffn},
+        {&a->cosine[0], each * half},
+        {&a->sine[0], each * half},
+        {&a->cosine[1], each * local},
+        {&a->sine[1], each * local},
+        {&a->workspace, weight_workspace(m->kernels, a->rows, most_inputs(c), a->threads)},
+        {&a->of_rows, a->rows * sizeof *a->of_rows},
     };
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
-        *arrays[i].array = memory ? memory + used : NULL;
-        used += (arrays[i].floats + 15) / 16 * 16;
+        void *array = memory ? memory + used : NULL;
+        memcpy(arrays[i].pointer, &array, sizeof array);
+        used += (arrays[i].bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
     }
     return used;
 }
@@ -59,22 +72,25 @@ static size_t lay_out(struct activations *a, const struct model_config *c, float
 size_t activations_bytes(const struct model *model, size_t rows, int threads)
 {
     struct activations a = {.rows = rows, .threads = threads};
-    return lay_out(&a, &model->config, NULL) * sizeof(float);
+    return lay_out(&a, model, NULL);
 }
 
-trib_attention model_attention(const struct model *model, int threads)
+trib_attention model_attention(const struct model *model, size_t layer, int threads)
 {
-    return (trib_attention){.heads = model->config.heads,
-                            .kv_heads = model->config.kv_heads,
-                            .head_dim = model->config.head_dim,
-                            .scale = model->config.attention_scale,
-                            .mask = {.causal = true},
-                            .threads = threads};
+    const struct model_config *c = &model->config;
+    return (trib_attention){
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .head_dim = c->head_dim,
+        .scale = c->attention_scale,
+        .softcap = c->attention_softcap,
+        .mask = {.causal = !c->bidirectional, .window = model_config_window(c, layer)},
+        .threads = threads};
 }
 
 size_t activations_fold_bytes(const struct model *model, size_t rows, size_t length, int threads)
 {
-    trib_attention attention = model_attention(model, threads);
+    trib_attention attention = model_attention(model, 0, threads);
     return fold_workspace(model->kernels, &attention, rows, length);
 }
 
@@ -86,7 +102,7 @@ trib_status activations_open(struct activations *a, const struct model *model, s
     a->memory = memory_zeroed(bytes);
     if (!a->memory)
         return error_no_memory(error, "the activations", bytes);
-    lay_out(a, &model->config, a->memory);
+    lay_out(a, model, a->memory);
     return TRIB_OK;
 }
 

@@ -4,36 +4,57 @@
 
 #include "cache/kv.h"
 #include "model/config.h"
+#include "model/rope.h"
 #include "model/weights.h"
 
 struct model {
     struct model_config config;
     struct weights weights;
+    struct rope rope;
     const struct kernels *kernels;
 };
 
-/* Binds the model in `file`, which must outlive it. */
+/* Loads the model in `file`, which must outlive it. */
 trib_status model_open(struct model *model, const struct gguf *file, const struct kernels *kernels,
-                       trib_error *error);
+                       int threads, struct load_progress progress, trib_error *error);
 void model_close(struct model *model);
 
-/* The attention of the model's layers. */
-trib_attention model_attention(const struct model *model, int threads);
+/* The attention of a layer. */
+trib_attention model_attention(const struct model *model, size_t layer, int threads);
+
+/* The new tokens of one sequence: they continue its cache, and are in it afterwards. Without a
+ * cache they are a whole sequence, which is not kept; bidirectional models know no other. */
+struct run {
+    struct kv_cache *cache; /* or NULL */
+    const int32_t *tokens;  /* [count] ids below V */
+    size_t count;           /* at least 1 */
+    size_t outputs;         /* how many of the last tokens to return something for, at most count */
+};
+
+/* One token of a pass. */
+struct row {
+    struct kv_cache *cache; /* of its run */
+    int32_t token;
+    size_t position;
+};
 
 /* Memory for the activations of a forward pass of up to `rows` tokens, reused from pass to pass. */
 struct activations {
     size_t rows;
     int threads;
-    float *memory;        /* owns the arrays below */
-    float *x;             /* [rows][E] the residual stream */
-    float *normed;        /* [rows][E] */
-    float *q;             /* [rows][H D] */
-    float *k, *v;         /* [rows][G D] */
-    float *attended;      /* [rows][H D] */
-    float *gate, *up;     /* [rows][F] */
-    float *cosine, *sine; /* [rows][D / 2] rotary angles */
-    float *scratch;       /* of matmul */
-    void *fold;           /* workspace of the fold, grown as contexts grow */
+    void *memory;        /* owns the arrays below */
+    float *x;            /* [rows][E] the residual stream */
+    float *normed;       /* [rows][E] */
+    float *q;            /* [rows][H D] */
+    float *k, *v;        /* [rows][G D] */
+    float *attended;     /* [rows][H D] */
+    float *gate, *up;    /* [rows][F] */
+    float *cosine[2];    /* [rows][rotated / 2] rotary angles: of layers that see everything, and
+                            of those with a window where they turn otherwise */
+    float *sine[2];      /* likewise */
+    void *workspace;     /* of products */
+    struct row *of_rows; /* [rows] */
+    void *fold;          /* workspace of the fold, grown as contexts grow */
     size_t fold_bytes;
 };
 
@@ -46,17 +67,14 @@ trib_status activations_open(struct activations *a, const struct model *model, s
                              int threads, trib_error *error);
 void activations_close(struct activations *a);
 
-/* The new tokens of one sequence: they continue its cache, and are in it afterwards. */
-struct run {
-    struct kv_cache *cache;
-    const int32_t *tokens; /* [count] ids below V */
-    size_t count;          /* at least 1 */
-    size_t outputs;        /* how many of the last tokens to return logits for, at most count */
-};
-
 /* One forward pass over all runs, at most activations.rows tokens together. logits [sum of
- * outputs][V] in the order of the runs. On failure no cache has changed its length. */
+ * outputs][V] in the order of the runs, of a model that has logits. On failure no cache has changed
+ * its length. */
 trib_status model_forward(const struct model *model, struct activations *a, const struct run *runs,
                           size_t run_count, float *logits, trib_error *error);
+
+/* The same, but gives what the head would get: hidden [sum of outputs][E]. */
+trib_status model_hidden(const struct model *model, struct activations *a, const struct run *runs,
+                         size_t run_count, float *hidden, trib_error *error);
 
 #endif

@@ -1,4 +1,6 @@
-/* Binding tensors to weights. One table says what a block is made of. */
+/* Binding tensors to weights. One table says what every tensor is called, how it is shaped and
+ * where it goes; the architecture says which of them there are. A walk over the table serves twice:
+ * to check and count, and then, when there is memory, to load. */
 #include "model/weights.h"
 
 #include <stddef.h>
@@ -10,41 +12,155 @@
 #include "kernel/ref/ref.h"
 
 /* Sizes a table row can name. */
-enum size_name { SIZE_E, SIZE_HD, SIZE_GD, SIZE_F };
-
-/* The tensors of a block, "blk.N." before each name. A norm has one dimension, `inputs`. */
-static const struct {
-    const char *name;
-    bool is_norm;
-    enum size_name outputs, inputs;
-    size_t field;
-} block_tensors[] = {
-    {"attn_norm.weight", true, 0, SIZE_E, offsetof(struct layer_weights, attention_norm)},
-    {"attn_q.weight", false, SIZE_HD, SIZE_E, offsetof(struct layer_weights, query)},
-    {"attn_k.weight", false, SIZE_GD, SIZE_E, offsetof(struct layer_weights, key)},
-    {"attn_v.weight", false, SIZE_GD, SIZE_E, offsetof(struct layer_weights, value)},
-    {"attn_output.weight", false, SIZE_E, SIZE_HD,
-     offsetof(struct layer_weights, attention_output)},
-    {"ffn_norm.weight", true, 0, SIZE_E, offsetof(struct layer_weights, ffn_norm)},
-    {"ffn_gate.weight", false, SIZE_F, SIZE_E, offsetof(struct layer_weights, gate)},
-    {"ffn_up.weight", false, SIZE_F, SIZE_E, offsetof(struct layer_weights, up)},
-    {"ffn_down.weight", false, SIZE_E, SIZE_F, offsetof(struct layer_weights, down)},
+enum size_name {
+    NOTHING,
+    SIZE_E,
+    SIZE_HD,
+    SIZE_GD,
+    SIZE_F,
+    SIZE_D,
+    SIZE_V,
+    SIZE_P,
+    SIZE_TT,
+    SIZE_R
 };
 
-enum { BLOCK_TENSORS = sizeof block_tensors / sizeof block_tensors[0] };
+enum tensor_kind { MATRIX, VECTOR, ROWS };
 
-/* What binding carries along. */
-struct binder {
+#define OF_MODEL(field) offsetof(struct weights, field)
+#define OF_BLOCK(field) offsetof(struct layer_weights, field)
+
+enum { SLICES = 3 };
+
+/* A matrix has `inputs` columns; its rows go to one weight, or slice by slice to several. So do the
+ * elements of a vector. */
+static const struct tensor_row {
+    const char *name; /* of a block's tensor without "blk.N." */
+    enum tensor_kind kind;
+    enum size_name inputs;
+    struct {
+        enum size_name outputs; /* NOTHING ends the list */
+        size_t field;
+    } slices[SLICES];
+} tensor_rows[TENSORS] = {
+    [TENSOR_EMBEDDING] = {"token_embd.weight", ROWS, SIZE_E, {{SIZE_V, OF_MODEL(embedding)}}},
+    [TENSOR_POSITIONS] = {"position_embd.weight", ROWS, SIZE_E, {{SIZE_P, OF_MODEL(positions)}}},
+    [TENSOR_TOKEN_TYPES] = {"token_types.weight", ROWS, SIZE_E, {{SIZE_TT, OF_MODEL(token_types)}}},
+    [TENSOR_EMBEDDING_NORM] = {"token_embd_norm.weight",
+                               VECTOR,
+                               NOTHING,
+                               {{SIZE_E, OF_MODEL(embedding_norm.scale)}}},
+    [TENSOR_EMBEDDING_NORM_BIAS] = {"token_embd_norm.bias",
+                                    VECTOR,
+                                    NOTHING,
+                                    {{SIZE_E, OF_MODEL(embedding_norm.shift)}}},
+    [TENSOR_FINAL_NORM] = {"output_norm.weight",
+                           VECTOR,
+                           NOTHING,
+                           {{SIZE_E, OF_MODEL(final_norm.scale)}}},
+    [TENSOR_FINAL_NORM_BIAS] = {"output_norm.bias",
+                                VECTOR,
+                                NOTHING,
+                                {{SIZE_E, OF_MODEL(final_norm.shift)}}},
+    [TENSOR_OUTPUT] = {"output.weight", MATRIX, SIZE_E, {{SIZE_V, OF_MODEL(output.weight)}}},
+    [TENSOR_ROPE_FACTORS] = {"rope_freqs.weight",
+                             VECTOR,
+                             NOTHING,
+                             {{SIZE_R, OF_MODEL(rope_factors)}}},
+
+#define BLOCK_VECTOR(text, size, field)                                                            \
+    {                                                                                              \
+        text, VECTOR, NOTHING,                                                                     \
+        {                                                                                          \
+            {                                                                                      \
+                size, OF_BLOCK(field)                                                              \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define BLOCK_MATRIX(text, size, in, field)                                                        \
+    {                                                                                              \
+        text, MATRIX, in,                                                                          \
+        {                                                                                          \
+            {                                                                                      \
+                size, OF_BLOCK(field)                                                              \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+    [TENSOR_ATTENTION_NORM] = BLOCK_VECTOR("attn_norm.weight", SIZE_E, attention_norm.scale),
+    [TENSOR_ATTENTION_NORM_BIAS] = BLOCK_VECTOR("attn_norm.bias", SIZE_E, attention_norm.shift),
+    [TENSOR_QUERY] = BLOCK_MATRIX("attn_q.weight", SIZE_HD, SIZE_E, query.weight),
+    [TENSOR_KEY] = BLOCK_MATRIX("attn_k.weight", SIZE_GD, SIZE_E, key.weight),
+    [TENSOR_VALUE] = BLOCK_MATRIX("attn_v.weight", SIZE_GD, SIZE_E, value.weight),
+    [TENSOR_QUERY_BIAS] = BLOCK_VECTOR("attn_q.bias", SIZE_HD, query.bias),
+    [TENSOR_KEY_BIAS] = BLOCK_VECTOR("attn_k.bias", SIZE_GD, key.bias),
+    [TENSOR_VALUE_BIAS] = BLOCK_VECTOR("attn_v.bias", SIZE_GD, value.bias),
+    [TENSOR_QKV] = {"attn_qkv.weight",
+                    MATRIX,
+                    SIZE_E,
+                    {{SIZE_HD, OF_BLOCK(query.weight)},
+                     {SIZE_GD, OF_BLOCK(key.weight)},
+                     {SIZE_GD, OF_BLOCK(value.weight)}}},
+    [TENSOR_QKV_BIAS] = {"attn_qkv.bias",
+                         VECTOR,
+                         NOTHING,
+                         {{SIZE_HD, OF_BLOCK(query.bias)},
+                          {SIZE_GD, OF_BLOCK(key.bias)},
+                          {SIZE_GD, OF_BLOCK(value.bias)}}},
+    [TENSOR_QUERY_NORM] = BLOCK_VECTOR("attn_q_norm.weight", SIZE_D, query_norm),
+    [TENSOR_KEY_NORM] = BLOCK_VECTOR("attn_k_norm.weight", SIZE_D, key_norm),
+    [TENSOR_ATTENTION_OUTPUT] =
+        BLOCK_MATRIX("attn_output.weight", SIZE_E, SIZE_HD, attention_output.weight),
+    [TENSOR_ATTENTION_OUTPUT_BIAS] =
+        BLOCK_VECTOR("attn_output.bias", SIZE_E, attention_output.bias),
+    [TENSOR_ATTENTION_POST_NORM] =
+        BLOCK_VECTOR("post_attention_norm.weight", SIZE_E, attention_post_norm.scale),
+    [TENSOR_ATTENTION_SUM_NORM] =
+        BLOCK_VECTOR("attn_output_norm.weight", SIZE_E, attention_sum_norm.scale),
+    [TENSOR_ATTENTION_SUM_NORM_BIAS] =
+        BLOCK_VECTOR("attn_output_norm.bias", SIZE_E, attention_sum_norm.shift),
+    [TENSOR_FFN_NORM] = BLOCK_VECTOR("ffn_norm.weight", SIZE_E, ffn_norm.scale),
+    [TENSOR_FFN_NORM_BIAS] = BLOCK_VECTOR("ffn_norm.bias", SIZE_E, ffn_norm.shift),
+    [TENSOR_GATE] = BLOCK_MATRIX("ffn_gate.weight", SIZE_F, SIZE_E, gate.weight),
+    [TENSOR_UP] = BLOCK_MATRIX("ffn_up.weight", SIZE_F, SIZE_E, up.weight),
+    [TENSOR_UP_BIAS] = BLOCK_VECTOR("ffn_up.bias", SIZE_F, up.bias),
+    [TENSOR_GATE_UP] = {"ffn_up.weight",
+                        MATRIX,
+                        SIZE_E,
+                        {{SIZE_F, OF_BLOCK(gate.weight)}, {SIZE_F, OF_BLOCK(up.weight)}}},
+    [TENSOR_DOWN] = BLOCK_MATRIX("ffn_down.weight", SIZE_E, SIZE_F, down.weight),
+    [TENSOR_DOWN_BIAS] = BLOCK_VECTOR("ffn_down.bias", SIZE_E, down.bias),
+    [TENSOR_FFN_POST_NORM] = BLOCK_VECTOR("post_ffw_norm.weight", SIZE_E, ffn_post_norm.scale),
+    [TENSOR_FFN_SUM_NORM] = BLOCK_VECTOR("layer_output_norm.weight", SIZE_E, ffn_sum_norm.scale),
+    [TENSOR_FFN_SUM_NORM_BIAS] = BLOCK_VECTOR("layer_output_norm.bias", SIZE_E, ffn_sum_norm.shift),
+
+#undef BLOCK_VECTOR
+#undef BLOCK_MATRIX
+};
+
+/* A walk over the tensors. */
+struct walk {
     const struct model_config *config;
     const struct gguf *file;
+    const struct kernels *kernels;
     trib_error *error;
-    float *next_norm;
-    size_t used; /* tensors bound */
+    uint64_t matrix_bytes, vector_floats; /* counted */
+    size_t used;                          /* tensors of the file that are part of the model */
+
+    /* Of loading; NULL while counting. */
+    struct weights *weights;
+    char *next_matrix;
+    float *next_vector;
+    int threads;
+    struct load_progress progress;
+    uint64_t total; /* matrix_bytes of the count */
 };
 
 static size_t size_of(const struct model_config *c, enum size_name name)
 {
     switch (name) {
+    case NOTHING:
+        return 0;
     case SIZE_E:
         return c->width;
     case SIZE_HD:
@@ -53,89 +169,148 @@ static size_t size_of(const struct model_config *c, enum size_name name)
         return c->kv_heads * c->head_dim;
     case SIZE_F:
         return c->ffn;
+    case SIZE_D:
+        return c->head_dim;
+    case SIZE_V:
+        return c->vocabulary;
+    case SIZE_P:
+        return c->positions;
+    case SIZE_TT:
+        return c->token_types;
+    case SIZE_R:
+        return c->rotated / 2;
     }
     return 0;
 }
 
-/* Finds a tensor of shape {inputs, outputs} and `dims` dimensions. */
-static trib_status find(struct binder *b, const char *name, uint32_t dims, size_t inputs,
-                        size_t outputs, const struct gguf_tensor **out)
+static size_t all_outputs(const struct model_config *c, const struct tensor_row *row)
 {
-    const struct gguf_tensor *t = gguf_find_tensor(b->file, name);
-    *out = t;
-    if (!t)
-        return error_set(b->error, TRIB_FORMAT, "%s: tensor %s is missing", b->file->name, name);
-    if (t->dims > dims || t->shape[0] != inputs || t->shape[1] != outputs)
-        return error_set(b->error, TRIB_FORMAT,
+    size_t outputs = 0;
+    for (size_t i = 0; i < SLICES; i++)
+        outputs += size_of(c, row->slices[i].outputs);
+    return outputs;
+}
+
+/* A tensor of the shape that its row says; elements of plain types aligned to their size, as
+ * products read them. */
+static trib_status check(const struct walk *walk, const char *name, const struct tensor_row *row,
+                         const struct gguf_tensor *t)
+{
+    size_t outputs = all_outputs(walk->config, row);
+    size_t first = row->kind == VECTOR ? outputs : size_of(walk->config, row->inputs);
+    size_t second = row->kind == VECTOR ? 1 : outputs;
+    const struct dtype_info *type = dtype_info(t->type);
+    if (t->dims > (row->kind == VECTOR ? 1 : 2) || t->shape[0] != first || t->shape[1] != second)
+        return error_set(walk->error, TRIB_FORMAT,
                          "%s: %s: expected shape {%zu, %zu}, found {%llu, %llu} in %u dimensions",
-                         b->file->name, name, inputs, outputs, (unsigned long long)t->shape[0],
+                         walk->file->name, name, first, second, (unsigned long long)t->shape[0],
                          (unsigned long long)t->shape[1], t->dims);
-    if (t->type == DTYPE_F32 && (uintptr_t)t->data % sizeof(float) != 0)
-        return error_set(b->error, TRIB_UNSUPPORTED,
-                         "%s: %s: float32 data is not aligned to 4 bytes", b->file->name, name);
-    b->used++;
+    if (type->block == 1 && (uintptr_t)t->data % type->bytes != 0)
+        return error_set(walk->error, TRIB_UNSUPPORTED,
+                         "%s: %s: %s data is not aligned to %u bytes", walk->file->name, name,
+                         type->name, type->bytes);
     return TRIB_OK;
 }
 
-static trib_status bind_matrix(struct binder *b, const char *name, size_t outputs, size_t inputs,
-                               struct matrix *out)
+/* The rows of a matrix, to one weight after the other. */
+static void take_matrix(struct walk *walk, const struct tensor_row *row,
+                        const struct gguf_tensor *t, char *base)
 {
-    const struct gguf_tensor *t;
-    trib_status status = find(b, name, 2, inputs, outputs, &t);
-    if (status == TRIB_OK)
-        *out = (struct matrix){t->type, t->data, outputs, inputs};
-    return status;
-}
-
-static trib_status bind_norm(struct binder *b, const char *name, const float **out)
-{
-    const struct gguf_tensor *t;
-    trib_status status = find(b, name, 1, b->config->width, 1, &t);
-    if (status != TRIB_OK)
-        return status;
-    unpack_ref(t->type, b->next_norm, t->data, b->config->width);
-    *out = b->next_norm;
-    b->next_norm += b->config->width;
-    return TRIB_OK;
-}
-
-static trib_status bind_block(struct binder *b, size_t layer, struct layer_weights *weights)
-{
-    for (size_t i = 0; i < BLOCK_TENSORS; i++) {
-        char name[64];
-        void *field = (char *)weights + block_tensors[i].field;
-        snprintf(name, sizeof name, "blk.%zu.%s", layer, block_tensors[i].name);
-        trib_status status =
-            block_tensors[i].is_norm
-                ? bind_norm(b, name, field)
-                : bind_matrix(b, name, size_of(b->config, block_tensors[i].outputs),
-                              size_of(b->config, block_tensors[i].inputs), field);
-        if (status != TRIB_OK)
-            return status;
+    size_t inputs = size_of(walk->config, row->inputs);
+    const char *stored = (const char *)t->data;
+    for (size_t i = 0; i < SLICES && row->slices[i].outputs != NOTHING; i++) {
+        size_t outputs = size_of(walk->config, row->slices[i].outputs);
+        size_t bytes = weight_bytes(walk->kernels, t->type, outputs, inputs);
+        walk->matrix_bytes += bytes;
+        if (!walk->weights)
+            continue;
+        weight_pack((struct weight *)(void *)(base + row->slices[i].field), walk->kernels, t->type,
+                    outputs, inputs, stored, walk->next_matrix, walk->threads);
+        walk->next_matrix += bytes;
+        stored += outputs * dtype_size(t->type, inputs);
     }
+    if (!walk->weights)
+        return;
+    gguf_release(walk->file, t);
+    if (walk->progress.report)
+        walk->progress.report(walk->progress.context, walk->matrix_bytes, walk->total);
+}
+
+static void take_vector(struct walk *walk, const struct tensor_row *row,
+                        const struct gguf_tensor *t, char *base)
+{
+    size_t floats = all_outputs(walk->config, row);
+    walk->vector_floats += floats;
+    if (!walk->weights)
+        return;
+    unpack_ref(t->type, walk->next_vector, t->data, floats);
+    for (size_t i = 0; i < SLICES && row->slices[i].outputs != NOTHING; i++) {
+        *(const float **)(void *)(base + row->slices[i].field) = walk->next_vector;
+        walk->next_vector += size_of(walk->config, row->slices[i].outputs);
+    }
+}
+
+/* `base`: the struct weights or layer_weights that the row's fields are in; NULL while counting. */
+static trib_status take(struct walk *walk, enum tensor tensor, size_t layer, char *base)
+{
+    const struct architecture *a = walk->config->architecture;
+    const struct tensor_row *row = &tensor_rows[tensor];
+    bool required = tensor_in(a->required, tensor);
+    char name[64];
+    if (!required && !tensor_in(a->optional, tensor))
+        return TRIB_OK;
+    if (tensor >= TENSOR_ATTENTION_NORM)
+        snprintf(name, sizeof name, "blk.%zu.%s", layer, row->name);
+    else
+        snprintf(name, sizeof name, "%s", row->name);
+    const struct gguf_tensor *t = gguf_find_tensor(walk->file, name);
+    if (!t)
+        return required ? error_set(walk->error, TRIB_FORMAT, "%s: tensor %s is missing",
+                                    walk->file->name, name)
+                        : TRIB_OK;
+    trib_status status = check(walk, name, row, t);
+    if (status != TRIB_OK)
+        return status;
+    walk->used++;
+    if (row->kind == MATRIX)
+        take_matrix(walk, row, t, base);
+    else if (row->kind == VECTOR)
+        take_vector(walk, row, t, base);
+    else if (walk->weights)
+        *(struct row_table *)(void *)(base + row->slices[0].field) =
+            (struct row_table){t->type, t->data, (size_t)t->shape[1], (size_t)t->shape[0]};
     return TRIB_OK;
 }
 
-static trib_status bind_all(struct binder *b, struct weights *w)
+/* The head of a model without a matrix of its own is the embedding once more, packed. */
+static void take_tied_output(struct walk *walk)
 {
-    const struct model_config *c = b->config;
-    trib_status status =
-        bind_matrix(b, "token_embd.weight", c->vocabulary, c->width, &w->embedding);
-    for (size_t layer = 0; layer < c->layers && status == TRIB_OK; layer++)
-        status = bind_block(b, layer, &w->layers[layer]);
+    const struct architecture *a = walk->config->architecture;
+    if (!tensor_in(a->optional, TENSOR_OUTPUT) || gguf_find_tensor(walk->file, "output.weight"))
+        return;
+    take_matrix(walk, &tensor_rows[TENSOR_OUTPUT],
+                gguf_find_tensor(walk->file, "token_embd.weight"), (char *)walk->weights);
+}
+
+static trib_status take_all(struct walk *walk)
+{
+    struct weights *w = walk->weights;
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; i < TENSOR_ATTENTION_NORM && status == TRIB_OK; i++)
+        status = take(walk, (enum tensor)i, 0, (char *)w);
+    for (size_t layer = 0; layer < walk->config->layers; layer++)
+        for (size_t i = TENSOR_ATTENTION_NORM; i < TENSORS && status == TRIB_OK; i++)
+            status = take(walk, (enum tensor)i, layer, w ? (char *)&w->layers[layer] : NULL);
     if (status == TRIB_OK)
-        status = bind_norm(b, "output_norm.weight", &w->output_norm);
-    if (status != TRIB_OK)
-        return status;
-    w->output = w->embedding;
-    if (gguf_find_tensor(b->file, "output.weight"))
-        status = bind_matrix(b, "output.weight", c->vocabulary, c->width, &w->output);
+        take_tied_output(walk);
     return status;
 }
 
-/* A tensor by the name a block could have: "blk.N.NAME" with N below the layers. */
+/* A tensor that the architecture has: by its name, a block's as "blk.N.NAME" with N below the
+ * layers. */
 static bool is_known(const struct model_config *c, struct slice name)
 {
+    tensor_set set = c->architecture->required | c->architecture->optional;
     char text[64];
     unsigned long layer = 0;
     int prefix = 0;
@@ -143,56 +318,82 @@ static bool is_known(const struct model_config *c, struct slice name)
         return false;
     memcpy(text, name.bytes, name.length);
     text[name.length] = 0;
-    if (sscanf(text, "blk.%lu.%n", &layer, &prefix) == 1 && prefix && layer < c->layers)
-        for (size_t i = 0; i < BLOCK_TENSORS; i++)
-            if (strcmp(text + prefix, block_tensors[i].name) == 0)
-                return true;
-    return slice_is(name, "token_embd.weight") || slice_is(name, "output_norm.weight") ||
-           slice_is(name, "output.weight");
+    bool of_block = sscanf(text, "blk.%lu.%n", &layer, &prefix) == 1 && prefix;
+    size_t first = of_block ? TENSOR_ATTENTION_NORM : 0;
+    size_t end = of_block ? TENSORS : TENSOR_ATTENTION_NORM;
+    for (size_t i = first; i < end && layer < c->layers; i++)
+        if (tensor_in(set, (enum tensor)i) && strcmp(text + prefix, tensor_rows[i].name) == 0)
+            return true;
+    return false;
 }
 
-static trib_status refuse_unknown(const struct binder *b)
+static trib_status refuse_unknown(const struct walk *walk)
 {
-    for (size_t i = 0; i < b->file->tensor_count && b->used < b->file->tensor_count; i++) {
-        struct slice name = b->file->tensors[i].name;
-        if (!is_known(b->config, name))
-            return error_set(b->error, TRIB_UNSUPPORTED,
-                             "%s: tensor %.*s is no part of the llama architecture as known here",
-                             b->file->name, name.length > 64 ? 64 : (int)name.length, name.bytes);
+    for (size_t i = 0; i < walk->file->tensor_count && walk->used < walk->file->tensor_count; i++) {
+        struct slice name = walk->file->tensors[i].name;
+        if (!is_known(walk->config, name))
+            return error_set(walk->error, TRIB_UNSUPPORTED,
+                             "%s: tensor %.*s is no part of the %s architecture as known here",
+                             walk->file->name, name.length > 64 ? 64 : (int)name.length, name.bytes,
+                             walk->config->architecture->name);
     }
     return TRIB_OK;
 }
 
-trib_status weights_bind(struct weights *w, const struct model_config *c, const struct gguf *file,
-                         trib_error *error)
+/* The walk that counts. Believes no number of layers that the file has no tensors for. */
+static trib_status count(struct walk *walk)
+{
+    const struct model_config *c = walk->config;
+    size_t least = 0;
+    for (size_t i = TENSOR_ATTENTION_NORM; i < TENSORS; i++)
+        least += tensor_in(c->architecture->required, (enum tensor)i);
+    if (c->layers > walk->file->tensor_count / least)
+        return error_set(walk->error, TRIB_FORMAT,
+                         "%s: %s.block_count: expected %zu tensors for each of %zu blocks, found "
+                         "%zu tensors in all",
+                         walk->file->name, c->architecture->name, least, c->layers,
+                         walk->file->tensor_count);
+    trib_status status = take_all(walk);
+    return status == TRIB_OK ? refuse_unknown(walk) : status;
+}
+
+trib_status weights_measure(const struct model_config *config, const struct gguf *file,
+                            const struct kernels *kernels, uint64_t *bytes, trib_error *error)
+{
+    struct walk walk = {.config = config, .file = file, .kernels = kernels, .error = error};
+    trib_status status = count(&walk);
+    *bytes = walk.matrix_bytes + walk.vector_floats * sizeof(float) +
+             config->layers * sizeof(struct layer_weights);
+    return status;
+}
+
+trib_status weights_load(struct weights *w, const struct model_config *config,
+                         const struct gguf *file, const struct kernels *kernels, int threads,
+                         struct load_progress progress, trib_error *error)
 {
     *w = (struct weights){0};
-    if (c->layers > file->tensor_count / BLOCK_TENSORS)
-        return error_set(error, TRIB_FORMAT,
-                         "%s: llama.block_count: expected %d tensors for each of %zu blocks, found "
-                         "%zu tensors in all",
-                         file->name, BLOCK_TENSORS, c->layers, file->tensor_count);
-    size_t norm_floats = (2 * c->layers + 1) * c->width, norm_bytes = norm_floats * sizeof(float);
-    if (norm_floats > file->size) /* before allocating by numbers that no tensor backs */
-        return error_set(
-            error, TRIB_FORMAT,
-            "%s: llama.embedding_length: the norms of %zu blocks of width %zu cannot fit "
-            "in the file's %llu bytes",
-            file->name, c->layers, c->width, (unsigned long long)file->size);
-    trib_status status = TRIB_OK;
-    w->layers = calloc(c->layers, sizeof *w->layers);
-    w->norms = memory_zeroed(norm_bytes);
-    w->rope_frequency = calloc(c->head_dim / 2, sizeof *w->rope_frequency);
-    if (!w->layers || !w->norms || !w->rope_frequency) {
-        status = error_no_memory(error, "the table of weights", norm_bytes);
-        goto done;
+    struct walk walk = {.config = config, .file = file, .kernels = kernels, .error = error};
+    trib_status status = count(&walk);
+    if (status != TRIB_OK)
+        return status;
+    w->layers = calloc(config->layers, sizeof *w->layers);
+    w->vectors = memory_zeroed(walk.vector_floats * sizeof(float));
+    w->packed = memory_large(walk.matrix_bytes);
+    if (!w->layers || !w->vectors || !w->packed) {
+        weights_close(w);
+        return error_no_memory(error, "the weights", walk.matrix_bytes);
     }
-    struct binder b = {c, file, error, w->norms, 0};
-    status = bind_all(&b, w);
-    if (status == TRIB_OK)
-        status = refuse_unknown(&b);
-    rope_frequencies(w->rope_frequency, c->head_dim, c->rope_base);
-done:
+    walk = (struct walk){.config = config,
+                         .file = file,
+                         .kernels = kernels,
+                         .error = error,
+                         .weights = w,
+                         .next_matrix = w->packed,
+                         .next_vector = w->vectors,
+                         .threads = threads,
+                         .progress = progress,
+                         .total = walk.matrix_bytes};
+    status = take_all(&walk);
     if (status != TRIB_OK)
         weights_close(w);
     return status;
@@ -201,7 +402,7 @@ done:
 void weights_close(struct weights *w)
 {
     free(w->layers);
-    free(w->norms);
-    free(w->rope_frequency);
+    free(w->vectors);
+    free(w->packed);
     *w = (struct weights){0};
 }

@@ -66,7 +66,9 @@ static void run(const char *path, struct way way, float *logits)
     trib_model *model;
     trib_engine *engine;
     trib_session *session;
-    trib_engine_options options = {way.threads, way.chunk ? way.chunk : LENGTH, way.table};
+    trib_engine_options options = {.threads = way.threads,
+                                   .prefill_chunk = way.chunk ? way.chunk : LENGTH,
+                                   .kernels = way.table};
     trib_session_options session_options = {0, way.kv_type};
     size_t length = length_for(way);
     must(trib_model_open(&model, path, &error), &error);
@@ -152,7 +154,8 @@ static void strangers_in_the_batch_change_no_bit(void **state)
         struct activations activations;
         struct kv_cache caches[RUNS], own[RUNS];
         struct run runs[RUNS];
-        must(model_open(&model, file, kernels_at(table), &error), &error);
+        must(model_open(&model, file, kernels_at(table), 2, (struct load_progress){0}, &error),
+             &error);
         must(activations_open(&activations, &model, RUNS * MOST, 2, &error), &error);
         for (size_t i = 0; i < RUNS; i++) {
             caches[i] = kv_open(shape, MOST);

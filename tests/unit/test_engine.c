@@ -32,10 +32,12 @@ static void options_are_checked(void **state)
         trib_status status;
         const char *word;
     } bad[] = {
-        {{-1, 8, NULL}, TRIB_INVALID, "threads"},
-        {{TRIB_THREADS_MAX + 1, 8, NULL}, TRIB_INVALID, "threads"},
-        {{1, 0, NULL}, TRIB_INVALID, "prefill chunk"},
-        {{1, 8, "mmx"}, TRIB_INVALID, "'mmx'"},
+        {{.threads = -1, .prefill_chunk = 8, .kernels = NULL}, TRIB_INVALID, "threads"},
+        {{.threads = TRIB_THREADS_MAX + 1, .prefill_chunk = 8, .kernels = NULL},
+         TRIB_INVALID,
+         "threads"},
+        {{.threads = 1, .prefill_chunk = 0, .kernels = NULL}, TRIB_INVALID, "prefill chunk"},
+        {{.threads = 1, .prefill_chunk = 8, .kernels = "mmx"}, TRIB_INVALID, "'mmx'"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -117,7 +119,8 @@ static void memory_is_said_beforehand(void **state)
     assert_true(memory.kv_per_token >= 2 * 2 * 24 * 2 * 2);
     assert_int_equal(memory.kv, memory.kv_per_token * 128);
     assert_true(memory.activations > 0);
-    assert_true(memory.weights < trib_model_file_size(model));
+    assert_true(memory.weights > 2 * 4 * 64 * 96 &&
+                memory.weights < 2 * trib_model_file_size(model));
 }
 
 int main(void)

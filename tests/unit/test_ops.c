@@ -1,67 +1,10 @@
-/* Operations over whole activations: matmul is the table's dots of the unpacked weights, whatever
- * the threads and the number of rows; rotary embedding is a rotation. */
+/* Rotary position embedding is a rotation, of adjacent pairs or of halves. */
 #include <math.h>
-#include <stdbool.h>
 
 #include "guard.h"
 #include "kernel/ops.h"
 #include "random.h"
-#include "tables.h"
 #include "test.h"
-
-/* A stored matrix of small numbers, ending at a guard page; `floats` is what it holds, unpacked. */
-static void *matrix_draw(struct random *r, enum dtype type, size_t n, float *floats)
-{
-    size_t bytes = dtype_size(type, n);
-    unsigned char *data = guard_new(bytes);
-    random_fill(r, floats, n, 1);
-    if (type == DTYPE_Q8_0)
-        for (size_t i = 0; i < bytes; i++)
-            data[i] = i % 34 == 1 ? 0x20 : (unsigned char)random_bits(r); /* scales near 2^-7 */
-    else
-        tables_first()->pack(type, data, floats, n);
-    tables_first()->unpack(type, floats, data, n);
-    return data;
-}
-
-/* Each element has the bits of dots of its row and its output alone: so it depends neither on T,
- * nor on the threads, nor on the blocks that outputs are unpacked in. The scratch ends at a guard.
- */
-static void matmul_is_dots_of_each_element(void **state)
-{
-    (void)state;
-    struct random r = random_start(1);
-    enum { N = 75, K = 96, MOST = 9 };
-    static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
-    static const int threads[] = {1, 2, 3, 5};
-    static float w[N * K];
-    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
-        for (size_t i = 0; i < 4; i++) {
-            void *data = matrix_draw(&r, types[i], N * K, w);
-            struct matrix matrix = {types[i], data, N, K};
-            for (size_t T = 1; T <= MOST; T++) {
-                float *x = guard_floats(T * K), *y = guard_floats(T * N);
-                random_fill(&r, x, T * K, 1);
-                for (size_t j = 0; j < 4; j++) {
-                    size_t floats = matmul_scratch(K, threads[j]);
-                    float *scratch = guard_floats(floats);
-                    memset(y, 0xff, T * N * sizeof *y);
-                    matmul(k, y, x, &matrix, T, scratch, threads[j]);
-                    for (size_t at = 0; at < T * N; at++) {
-                        float alone;
-                        k->dots(&alone, 1, x + at / N * K, 1, w + at % N * K, 1, K);
-                        if (float_bits(alone) != float_bits(y[at]))
-                            fail_msg("%s: %s, T = %zu, %d threads: [%zu][%zu]", k->name,
-                                     dtype_info(types[i])->name, T, threads[j], at / N, at % N);
-                    }
-                    guard_free_floats(scratch, floats);
-                }
-                guard_free_floats(x, T * K);
-                guard_free_floats(y, T * N);
-            }
-            guard_free(data, dtype_size(types[i], N * K));
-        }
-}
 
 /* Against the rotation in float64: cosine and sine are rounded, two products and their sum, so each
  * element is within 3 u (|even| + |odd|). Heads of one row turn by the same angles; position 0 is
@@ -97,11 +40,35 @@ static void rope_rotates_pairs(void **state)
         }
 }
 
+/* Halves are adjacent pairs in another order, and dimensions behind them stay. */
+static void halves_are_pairs_apart(void **state)
+{
+    (void)state;
+    enum { D = 10, R = 6, HEADS = 2 };
+    struct random r = random_start(3);
+    float cosine[R / 2], sine[R / 2], pairs[HEADS * R], x[HEADS * D], before[HEADS * D];
+    double frequency[R / 2];
+    rope_frequencies(frequency, R, 10000);
+    rope_angles(cosine, sine, frequency, R, 1234);
+    random_fill(&r, x, HEADS * D, 2);
+    memcpy(before, x, sizeof x);
+    for (size_t h = 0; h < HEADS; h++)
+        for (size_t i = 0; i < R; i++)
+            pairs[h * R + i] = x[h * D + i / 2 + i % 2 * R / 2];
+    rope(pairs, cosine, sine, HEADS, R);
+    rope_halves(x, cosine, sine, HEADS, D, R);
+    for (size_t h = 0; h < HEADS; h++) {
+        for (size_t i = 0; i < R; i++)
+            assert_true(x[h * D + i / 2 + i % 2 * R / 2] == pairs[h * R + i]);
+        assert_memory_equal(x + h * D + R, before + h * D + R, (D - R) * sizeof *x);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matmul_is_dots_of_each_element),
         cmocka_unit_test(rope_rotates_pairs),
+        cmocka_unit_test(halves_are_pairs_apart),
     };
     random_seed();
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);

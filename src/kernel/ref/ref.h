@@ -12,6 +12,9 @@ void dots_ref(float *y, size_t y_stride, const float *x, size_t rows, const floa
               size_t outputs, size_t K);
 void rmsnorm_ref(float *y, const float *x, const float *w, size_t n, float eps);
 void swiglu_ref(float *y, const float *gate, const float *up, size_t n);
+void gelu_tanh_ref(float *y, const float *x, size_t n);
+void gelu_erf_ref(float *y, const float *x, size_t n);
+void geglu_ref(float *y, const float *gate, const float *up, size_t n);
 void add_ref(float *y, const float *x, size_t n);
 void softcap_ref(float *s, size_t n, float cap);
 void additive_ref(float *s, const float *q, const float *w, const float *k, size_t D);

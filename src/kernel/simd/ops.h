@@ -15,6 +15,9 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
                     size_t outputs, size_t K);                                                     \
     void rmsnorm_##set(float *y, const float *x, const float *w, size_t n, float eps);             \
     void swiglu_##set(float *y, const float *gate, const float *up, size_t n);                     \
+    void gelu_tanh_##set(float *y, const float *x, size_t n);                                      \
+    void gelu_erf_##set(float *y, const float *x, size_t n);                                       \
+    void geglu_##set(float *y, const float *gate, const float *up, size_t n);                      \
     void add_##set(float *y, const float *x, size_t n);                                            \
     void softcap_##set(float *s, size_t n, float cap);                                             \
     void additive_##set(float *s, const float *q, const float *w, const float *k, size_t D);       \

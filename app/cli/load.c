@@ -1,0 +1,26 @@
+/* The bar of a model that is being loaded. */
+#include "load.h"
+
+#include "progress.h"
+
+static const double PATIENCE = 1; /* seconds that need no bar */
+
+static void show(void *context, uint64_t done, uint64_t total)
+{
+    struct progress *bar = context;
+    bar->total = (size_t)(total >> 20);
+    if (progress_seconds() - bar->start > PATIENCE)
+        progress_show(bar, (size_t)(done >> 20), "MiB of weights");
+}
+
+trib_status load_engine(trib_engine **out, const trib_model *model, trib_engine_options options,
+                        trib_error *error)
+{
+    struct progress bar;
+    progress_open(&bar, 0, 0);
+    options.progress = show;
+    options.progress_context = &bar;
+    trib_status status = trib_engine_open(out, model, &options, error);
+    progress_clear(&bar);
+    return status;
+}

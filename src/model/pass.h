@@ -1,0 +1,37 @@
+/* One forward pass from the inside: what forward.c tells its parts. */
+#ifndef MODEL_PASS_H
+#define MODEL_PASS_H
+
+#include "model/model.h"
+
+struct pass {
+    const struct model *model;
+    struct activations *a;
+    const struct run *runs;
+    size_t run_count;
+    size_t rows;      /* T, of all runs */
+    float *x, *other; /* [T][E] the residual stream, and room for a second one */
+};
+
+/* ---- rows.c: what is done to each row by itself, cut over threads by rows. ---- */
+
+/* x [T][E] = what the first block gets; and the rotary angles of each row's position. */
+void embed_rows(const struct pass *pass);
+
+/* y [rows][E] = norm(x). y may be x where the model's norms are RMSNorm. */
+void norm_rows(const struct pass *pass, const struct norm *norm, const float *x, float *y,
+               size_t rows);
+
+/* x [T][E] += norm(y); y is lost. */
+void add_normed_rows(const struct pass *pass, const struct norm *norm, float *x, float *y);
+
+/* q [T][H D] and k [T][G D]: each head normed, then rotated; k and v go to the caches. */
+void finish_heads(const struct pass *pass, size_t layer);
+
+/* up [T][F] = the activation of up, or of gate and up. */
+void activate_rows(const struct pass *pass);
+
+/* logits [rows][V] through the soft-cap. */
+void cap_rows(const struct pass *pass, float *logits, size_t rows);
+
+#endif
