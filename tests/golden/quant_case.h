@@ -21,6 +21,14 @@ enum {
 
 static const char *const quant_kinds[QUANT_KINDS] = {"normal", "cubed", "offset"};
 
+static inline size_t quant_kind(const char *name)
+{
+    size_t kind = 0;
+    while (strcmp(quant_kinds[kind], name) != 0)
+        kind++;
+    return kind;
+}
+
 /* Where the f16 scales of a block stand; -1 ends. */
 static inline const int *quant_scales(enum dtype type)
 {

@@ -4,9 +4,11 @@
  * Unpacking has the gguf package's bits in every table, from every byte value and from scales that
  * are subnormal, infinite or no number (all NaN count as one). */
 #include <jansson.h>
+#include <math.h>
 
 #include "base/half.h"
 #include "kernel/kernel.h"
+#include "kernel/quantise.h"
 #include "quant_case.h"
 #include "tables.h"
 #include "test.h"
@@ -92,10 +94,91 @@ static void unpacking_has_the_bits_of_gguf(void **state)
     assert_int_equal(types, 12);
 }
 
+/* The bytes of the weights of kind `kind` in `type`; the caller frees them. */
+static uint8_t *quantised(enum dtype type, size_t kind, float *x)
+{
+    uint8_t *out = allocate(dtype_size(type, QUANT_WEIGHTS));
+    size_t at;
+    quant_weights(kind, x);
+    assert_true(quantise_takes(x, QUANT_WEIGHTS, &at));
+    quantise(type, out, x, QUANT_WEIGHTS, 3);
+    return out;
+}
+
+static void quantising_has_the_bytes_of_gguf(void **state)
+{
+    (void)state;
+    const char *name, *kind;
+    json_t *one, *expected;
+    float *x = allocate(QUANT_WEIGHTS * sizeof *x);
+    size_t checked = 0;
+    json_object_foreach(json_object_get(golden, "types"), name, one)
+    {
+        enum dtype type;
+        assert_true(dtype_find(name, &type));
+        json_object_foreach(json_object_get(one, "packed"), kind, expected)
+        {
+            uint64_t hash = QUANT_HASH_START;
+            char text[QUANT_HASH_SHOWN];
+            uint8_t *out = quantised(type, quant_kind(kind), x);
+            for (size_t i = 0; i < dtype_size(type, QUANT_WEIGHTS); i++)
+                hash = quant_hash_step(hash, out[i]);
+            quant_hash_text(hash, text);
+            if (strcmp(text, json_string_value(expected)) != 0)
+                fail_msg("%s of %s weights: other bytes", name, kind);
+            free(out);
+            checked++;
+        }
+    }
+    assert_int_equal(checked, 6 * QUANT_KINDS);
+    free(x);
+}
+
+static double root_mean_square(const float *x, const float *y)
+{
+    double sum = 0;
+    for (size_t i = 0; i < QUANT_WEIGHTS; i++)
+        sum += ((double)y[i] - x[i]) * ((double)y[i] - x[i]);
+    return sqrt(sum / QUANT_WEIGHTS);
+}
+
+/* Both weigh errors, each in its own way, and the root mean square does not, so that neither need
+ * be below the other; but this search is the longer one. A millionth is left for the sums here. */
+static void searches_err_no_more_than_llama_cpp(void **state)
+{
+    (void)state;
+    const char *name, *kind;
+    json_t *one, *expected;
+    float *x = allocate(QUANT_WEIGHTS * sizeof *x), *y = allocate(QUANT_WEIGHTS * sizeof *y);
+    size_t checked = 0;
+    json_object_foreach(json_object_get(golden, "types"), name, one)
+    {
+        enum dtype type;
+        assert_true(dtype_find(name, &type));
+        json_object_foreach(json_object_get(one, "rms"), kind, expected)
+        {
+            uint8_t *out = quantised(type, quant_kind(kind), x);
+            kernels_best()->unpack(type, y, out, QUANT_WEIGHTS);
+            double error = root_mean_square(x, y), theirs = json_number_value(expected);
+            print_message("# %-7s %-7s %.6f, llama.cpp %.6f, ratio %.4f\n", name, kind, error,
+                          theirs, error / theirs);
+            if (!(error <= theirs * (1 + 1e-6)))
+                fail_msg("%s of %s weights: %g, llama.cpp %g", name, kind, error, theirs);
+            free(out);
+            checked++;
+        }
+    }
+    assert_int_equal(checked, 12 * QUANT_KINDS);
+    free(x);
+    free(y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unpacking_has_the_bits_of_gguf),
+        cmocka_unit_test(quantising_has_the_bytes_of_gguf),
+        cmocka_unit_test(searches_err_no_more_than_llama_cpp),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);
 }
