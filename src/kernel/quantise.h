@@ -17,8 +17,8 @@
 /* Whether all of x [n] are numbers of at most QUANTISE_MOST; else *at is the first that is not. */
 bool quantise_takes(const float *x, size_t n, size_t *at);
 
-/* out = x [n] in `type`, n in whole blocks; values as quantise_takes asks for unless the type is F32,
- * F16 or BF16. Cut over threads by blocks. */
+/* out = x [n] in `type`, n in whole blocks; values as quantise_takes asks for unless the type is
+ * F32, F16 or BF16. Cut over threads by blocks. */
 void quantise(enum dtype type, void *out, const float *x, size_t n, int threads);
 
 #endif
