@@ -8,7 +8,8 @@
 #include "tributary/status.h"
 
 extern const struct command run_command, demo_command, inspect_command, tokenize_command,
-    bench_command, embed_command, eval_command, tokenizer_command, train_command, compare_command;
+    bench_command, embed_command, eval_command, tokenizer_command, train_command, compare_command,
+    quantize_command, synth_command;
 
 /* From here on Ctrl-C and the like only set what interrupted() says; the second one ends the
  * program, as it would without us. */
@@ -23,6 +24,11 @@ int print_json(json_t *object);
 
 /* A JSON string of any bytes: those that are no UTF-8 become U+FFFD. */
 json_t *json_text(const char *bytes, size_t length);
+
+/* Whether `name` is a file type of tributary/quantize.h. */
+bool file_type_known(const char *name);
+
+enum { THREADS_MOST = 1024 }; /* that any call takes */
 
 /* Reads all of a file, standard input for "-"; the caller frees *text. One NUL byte stands behind.
  */

@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "commands.h"
+#include "tributary/quantize.h"
 
 static volatile sig_atomic_t caught;
 
@@ -75,6 +77,14 @@ json_t *json_text(const char *bytes, size_t length)
     whole = json_stringn(mended, used);
     free(mended);
     return whole;
+}
+
+bool file_type_known(const char *name)
+{
+    for (size_t i = 0; trib_file_type(i); i++)
+        if (strcasecmp(trib_file_type(i), name) == 0)
+            return true;
+    return false;
 }
 
 static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)

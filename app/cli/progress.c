@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commands.h"
+
 enum { CELLS = 24 };
 
 static const double INTERVAL = 0.1; /* seconds from one drawing to the next */
@@ -58,4 +60,21 @@ void progress_clear(struct progress *p)
     if (p->drawn)
         fputs("\r\033[K", stderr);
     p->drawn = false;
+}
+
+void *written_open(struct written_progress *progress)
+{
+    *progress = (struct written_progress){.open = false};
+    return progress;
+}
+
+/* In millions of weights, which are shorter to read. */
+bool written_show(void *progress, uint64_t done, uint64_t total)
+{
+    struct written_progress *p = progress;
+    if (!p->open)
+        progress_open(&p->bar, 0, (size_t)(total / 1000000));
+    p->open = true;
+    progress_show(&p->bar, (size_t)(done / 1000000), "million weights");
+    return !interrupted();
 }

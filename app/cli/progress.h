@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct progress {
     bool terminal;
@@ -22,5 +23,15 @@ void progress_show(struct progress *progress, size_t done, const char *note);
 
 /* Clears the bar's line, before something else is printed; the next show draws it again. */
 void progress_clear(struct progress *progress);
+
+/* The bar of a file that is written, for the calls of tributary/quantize.h; Ctrl-C ends them. */
+struct written_progress {
+    struct progress bar;
+    bool open; /* the total is known */
+};
+
+/* Returns `progress`. */
+void *written_open(struct written_progress *progress);
+bool written_show(void *progress, uint64_t done, uint64_t total);
 
 #endif

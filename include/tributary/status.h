@@ -22,7 +22,8 @@ extern "C" {
     X(IO, "the operating system refused a file operation")                                         \
     X(FORMAT, "a file is malformed")                                                               \
     X(UNSUPPORTED, "well-formed, but not something this build can use")                            \
-    X(FULL, "a limit set by the caller is reached")
+    X(FULL, "a limit set by the caller is reached")                                                \
+    X(STOPPED, "the caller asked to stop")
 
 typedef enum trib_status {
 #define TRIB_STATUS_ENUM(name, meaning) TRIB_##name,

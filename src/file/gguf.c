@@ -302,12 +302,10 @@ static trib_status read_values(struct reader *r, uint64_t count)
 static const char *foreign_name(uint32_t type)
 {
     static const char *const names[] = {
-        [2] = "Q4_0",    [3] = "Q4_1",     [6] = "Q5_0",    [7] = "Q5_1",     [9] = "Q8_1",
-        [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",
-        [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
-        [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",
-        [25] = "I16",    [26] = "I32",     [27] = "I64",    [28] = "F64",     [29] = "IQ1_M",
-        [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
+        [9] = "Q8_1",   [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS",
+        [19] = "IQ1_S", [21] = "IQ3_S", [22] = "IQ2_S",   [24] = "I8",     [25] = "I16",
+        [26] = "I32",   [27] = "I64",   [28] = "F64",     [29] = "IQ1_M",  [34] = "TQ1_0",
+        [35] = "TQ2_0", [39] = "MXFP4",
     };
     const char *name = type < sizeof names / sizeof names[0] ? names[type] : NULL;
     return name ? name : "an unknown one";
@@ -320,8 +318,7 @@ static trib_status measure(const struct reader *r, struct gguf_tensor *t, uint32
     uint64_t bytes;
     if (!info)
         return error_set(r->error, TRIB_UNSUPPORTED,
-                         "%s: tensor %s: type: expected one of" DTYPE_NAMES
-                         ", found %s (number %u)",
+                         "%s: tensor %s: type: found %s (number %u), expected one of" DTYPE_NAMES,
                          r->file->name, show(t->name).text, foreign_name(type), type);
     t->type = (enum dtype)type;
     t->elements = 1;

@@ -503,7 +503,7 @@ static const struct broken_tensor {
     {"a wrapping shape", DTYPE_F32, 3, {1 << 22, 1 << 22, 1 << 20}, 0, TRIB_FORMAT, "product of"},
     /* The product fits, but not its 4 bytes each: they would be 4 bytes. */
     {"a wrapping size", DTYPE_F32, 1, {(UINT64_C(1) << 62) + 1}, 0, TRIB_FORMAT, "its size"},
-    {"a type of others", 12, 1, {256}, 0, TRIB_UNSUPPORTED, "Q4_K"},
+    {"a type of others", 16, 1, {256}, 0, TRIB_UNSUPPORTED, "IQ2_XXS"},
     {"an unknown type", UINT32_MAX, 1, {1}, 0, TRIB_UNSUPPORTED, "4294967295"},
     /* Two whole blocks, but no row is one. */
     {"rows of half blocks", DTYPE_Q8_0, 2, {16, 4}, 0, TRIB_FORMAT, "32 elements, found 16"},

@@ -23,18 +23,6 @@ static void unpack_bf16(float *out, const uint8_t *in, size_t n)
     }
 }
 
-/* A block: an f16 scale, then 32 signed bytes. */
-static void unpack_q8_0(float *out, const uint8_t *in, size_t n)
-{
-    for (size_t i = 0; i < n; i += 32, in += 34) {
-        uint16_t h;
-        memcpy(&h, in, sizeof h);
-        float scale = f16_to_float(h);
-        for (size_t j = 0; j < 32; j++)
-            out[i + j] = scale * (float)(int8_t)in[2 + j];
-    }
-}
-
 void unpack_ref(enum dtype type, float *out, const void *in, size_t n)
 {
     switch (type) {
@@ -47,11 +35,8 @@ void unpack_ref(enum dtype type, float *out, const void *in, size_t n)
     case DTYPE_BF16:
         unpack_bf16(out, in, n);
         break;
-    case DTYPE_Q8_0:
-        unpack_q8_0(out, in, n);
-        break;
     default:
-        assert(!"no unpacking of this type");
+        unpack_blocks_ref(type, out, in, n);
     }
 }
 
