@@ -1,75 +1,215 @@
-/* Products with packed weights: rows of w are brought to float32 a few at a time and multiplied by
- * the table's dots. */
-#include "kernel/weight.h"
-
+/* The driver of products with packed weights: which class a type belongs to, and which thread does
+ * what. How weights are laid out and multiplied, the classes know.
+ *
+ * All jobs are one list of panels. Threads take runs of it, long ones first: a run is one stretch
+ * of memory, and a thread that falls behind leaves the rest to the others. A panel is computed by
+ * one thread, so who takes it shows in no bit.
+ */
+#include <assert.h>
 #include <omp.h>
-#include <string.h>
+#include <stdatomic.h>
+#include <stdint.h>
 
 #include "base/size.h"
+#include "kernel/weight_class.h"
 
-/* Outputs unpacked together. */
-enum { TOGETHER = 16 };
+/* Below this many multiply-adds waking the team costs more than it saves; the same of elements of x
+ * that are to be prepared. */
+enum { SMALL_WORK = 1 << 16, SMALL_ROWS = 1 << 14 };
 
-static size_t align64(size_t bytes)
+/* A thread takes this part of what is left, divided by the threads. */
+enum { SHARE = 2 };
+
+static const struct weight_class *class_of(enum dtype type)
 {
-    return (bytes + 63) / 64 * 64;
+    bool dense = type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16;
+    return dense ? &weight_dense : &weight_quant;
 }
+
+static size_t panels_of(const struct weight *weight)
+{
+    return size_ceil_div(weight->outputs, class_of(weight->type)->panel_outputs);
+}
+
+/* ---- Packing ---- */
 
 size_t weight_bytes(const struct kernels *kernels, enum dtype type, size_t outputs, size_t inputs)
 {
-    (void)kernels;
-    return align64(outputs * dtype_size(type, inputs));
+    return class_of(type)->bytes(kernels, type, outputs, inputs);
 }
 
 void weight_pack(struct weight *weight, const struct kernels *kernels, enum dtype type,
                  size_t outputs, size_t inputs, const void *stored, void *memory, int threads)
 {
-    (void)threads;
     *weight = (struct weight){kernels, type, outputs, inputs, memory};
-    memcpy(memory, stored, outputs * dtype_size(type, inputs));
+    const struct weight_class *class = class_of(type);
+    size_t panels = panels_of(weight);
+#pragma omp parallel for schedule(guided) num_threads(threads) if (threads > 1)
+    for (size_t i = 0; i < panels; i++)
+        class->pack(weight, stored, i, i + 1);
 }
 
-static size_t thread_floats(size_t rows, size_t inputs)
+/* ---- Rows of x ---- */
+
+static const enum dtype types[] = {
+#define TYPE_OF(name, number, text, block, bytes) DTYPE_##name,
+    DTYPE_LIST(TYPE_OF)
+#undef TYPE_OF
+};
+
+enum { TYPES = sizeof types / sizeof *types };
+
+static bool same_form(const struct kernels *kernels, enum dtype a, enum dtype b)
 {
-    return (TOGETHER * (inputs + rows) + 15) / 16 * 16;
+    const struct weight_class *class = class_of(a);
+    return class == class_of(b) && class->form(kernels, a) == class->form(kernels, b);
+}
+
+/* The first of `count` types whose form is that of `type`, or `count`. */
+static size_t first_of_form(const struct kernels *kernels, const enum dtype *list, size_t count,
+                            enum dtype type)
+{
+    size_t i = 0;
+    while (i < count && !same_form(kernels, list[i], type))
+        i++;
+    return i;
 }
 
 size_t weight_workspace(const struct kernels *kernels, size_t rows, size_t inputs, int threads)
 {
-    (void)kernels;
-    return (size_t)threads * thread_floats(rows, inputs) * sizeof(float);
+    (void)threads;
+    size_t bytes = 0;
+    for (size_t i = 0; i < TYPES; i++)
+        if (first_of_form(kernels, types, i, types[i]) == i)
+            bytes += rows * class_of(types[i])->row_bytes(kernels, types[i], inputs);
+    return bytes;
 }
 
-/* Outputs [first, first + count) of a job. mine: the thread's own memory. */
-static void compute(const struct weight_job *job, const float *x, size_t x_stride, size_t rows,
-                    size_t first, size_t count, float *mine)
+/* Rows of x in each form that the jobs want. */
+struct forms {
+    size_t count;
+    const struct weight *weight[TYPES]; /* one of the form */
+    enum dtype type[TYPES];
+    char *rows[TYPES]; /* [rows] of row_bytes() */
+};
+
+struct work {
+    const struct weight_job *jobs;
+    size_t count;
+    const float *x;
+    size_t x_stride, rows, panels;
+    struct forms forms;
+    atomic_size_t next; /* panel that nobody has taken */
+};
+
+static size_t row_bytes(const struct weight *w)
 {
-    const struct weight *w = job->weight;
-    size_t K = w->inputs;
-    float *dots = mine, *unpacked = mine + TOGETHER * rows;
-    w->kernels->unpack(w->type, unpacked, (const char *)w->packed + first * dtype_size(w->type, K),
-                       count * K);
-    for (size_t t = 0; t < rows; t++) {
-        w->kernels->dots(dots, TOGETHER, x + t * x_stride, 1, unpacked, count, K);
-        for (size_t i = 0; i < count; i++) {
-            float *y = job->y + t * job->y_stride + first + i;
-            float start = job->bias ? job->bias[first + i] : 0;
-            *y = (job->accumulate ? *y + start : start) + dots[i];
+    return class_of(w->type)->row_bytes(w->kernels, w->type, w->inputs);
+}
+
+static void forms_find(struct work *work, char *workspace)
+{
+    struct forms *forms = &work->forms;
+    for (size_t j = 0; j < work->count; j++) {
+        const struct weight *w = work->jobs[j].weight;
+        if (first_of_form(w->kernels, forms->type, forms->count, w->type) < forms->count)
+            continue;
+        forms->weight[forms->count] = w;
+        forms->type[forms->count] = w->type;
+        forms->rows[forms->count++] = workspace;
+        workspace += work->rows * row_bytes(w);
+    }
+}
+
+/* Rows [first, end) in every form. */
+static void prepare(const struct work *work, size_t first, size_t end)
+{
+    for (size_t i = 0; i < work->forms.count; i++) {
+        const struct weight *w = work->forms.weight[i];
+        class_of(w->type)->prepare(w, work->forms.rows[i] + first * row_bytes(w),
+                                   work->x + first * work->x_stride, work->x_stride, end - first);
+    }
+}
+
+/* ---- Panels ---- */
+
+/* Panels [first, end) of the list. */
+static void compute(const struct work *work, size_t first, size_t end)
+{
+    const struct forms *forms = &work->forms;
+    for (size_t j = 0; first < end; j++) {
+        const struct weight_job *job = &work->jobs[j];
+        const struct weight *w = job->weight;
+        size_t panels = panels_of(w);
+        if (first < panels) {
+            size_t form = first_of_form(w->kernels, forms->type, forms->count, w->type);
+            class_of(w->type)->compute(job, forms->rows[form], work->rows, first,
+                                       end < panels ? end : panels);
+            first = panels;
         }
+        first -= panels;
+        end = end > panels ? end - panels : 0;
+    }
+}
+
+static void compute_runs(struct work *work, size_t threads)
+{
+    size_t first = atomic_load(&work->next);
+    while (first < work->panels) {
+        size_t end = first + size_ceil_div(work->panels - first, SHARE * threads);
+        if (atomic_compare_exchange_weak(&work->next, &first, end)) {
+            compute(work, first, end);
+            first = atomic_load(&work->next);
+        }
+    }
+}
+
+static void compute_together(struct work *work, int team)
+{
+    size_t rows = work->rows;
+    bool few = rows * work->jobs[0].weight->inputs <= SMALL_ROWS;
+    if (few)
+        prepare(work, 0, rows);
+#pragma omp parallel num_threads(team)
+    {
+        size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
+        if (!few) {
+            prepare(work, rows * thread / threads, rows * (thread + 1) / threads);
+#pragma omp barrier
+        }
+        compute_runs(work, threads);
+    }
+}
+
+/* Jobs of equal inputs. */
+static void products(const struct weight_job *jobs, size_t count, const float *x, size_t x_stride,
+                     size_t rows, void *workspace, int threads)
+{
+    struct work work = {.jobs = jobs, .count = count, .x = x, .x_stride = x_stride, .rows = rows};
+    size_t outputs = 0;
+    for (size_t j = 0; j < count; j++) {
+        work.panels += panels_of(jobs[j].weight);
+        outputs += jobs[j].weight->outputs;
+    }
+    forms_find(&work, workspace);
+    if (threads == 1 || rows * outputs * jobs[0].weight->inputs < SMALL_WORK) {
+        prepare(&work, 0, rows);
+        compute(&work, 0, work.panels);
+    } else {
+        compute_together(&work, threads);
     }
 }
 
 void weight_products(const struct weight_job *jobs, size_t count, const float *x, size_t x_stride,
                      size_t rows, void *workspace, int threads)
 {
-    for (size_t j = 0; j < count; j++) {
-        size_t N = jobs[j].weight->outputs, parts = size_ceil_div(N, TOGETHER);
-        size_t floats = thread_floats(rows, jobs[j].weight->inputs);
-#pragma omp parallel for schedule(static) num_threads(threads)
-        for (size_t i = 0; i < parts; i++) {
-            size_t first = i * TOGETHER, some = N - first < TOGETHER ? N - first : TOGETHER;
-            compute(&jobs[j], x, x_stride, rows, first, some,
-                    (float *)workspace + (size_t)omp_get_thread_num() * floats);
-        }
+    assert((uintptr_t)workspace % 64 == 0);
+    if (rows == 0)
+        return;
+    for (size_t first = 0, end; first < count; first = end) {
+        for (end = first + 1; end < count; end++)
+            if (jobs[end].weight->inputs != jobs[first].weight->inputs)
+                break;
+        products(jobs + first, end - first, x, x_stride, rows, workspace, threads);
     }
 }
