@@ -144,9 +144,12 @@ enum { PRODUCT_COLUMNS = 64, PRODUCT_ROWS = 6 };
  *
  * one chain of fused multiply-adds over ascending k, from start, for each element. a and b are in
  * words of 4 bytes as product_rows and product_panel write them: a float32, or where the arithmetic
- * is BF16 and the table has product_pairs, two terms in bf16, the first in the low half. */
+ * is BF16 and the table has product_pairs, two terms in bf16, the first in the low half. Where
+ * `halves` names a type, b has that type's two bytes instead of each float32, which are as good as
+ * the float32 they stand for. */
 struct product_block {
     enum dtype arithmetic; /* F32 or BF16 */
+    enum dtype halves;     /* F16 or BF16, F32: words of 4 bytes. With words of two terms, F32 */
     size_t rows, columns;  /* 1 to any, 1 to PRODUCT_COLUMNS */
     size_t words;          /* of terms; 0: c = start */
     const void *a;         /* [rows] of words, `a_stride` words from row to row */
@@ -156,6 +159,10 @@ struct product_block {
     size_t c_stride;
     const float *bias; /* [columns], or NULL */
     bool accumulate;
+
+    /* NULL, or as many bytes as b has, to ask for meanwhile because they are read next. Changes no
+     * result; a table need not heed it. */
+    const void *ahead;
 };
 
 /* Chunks of a span: what absorb takes at once. */

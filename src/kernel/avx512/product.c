@@ -79,7 +79,27 @@ void product_panel_avx512(enum dtype arithmetic, void *out, const float *b, size
             round_words((float *)out + k * PRODUCT_COLUMNS, columns);
 }
 
+static void product_block_f32(const struct product_block *t)
+{
+    product_any(WORD_F32, t);
+}
+
+static void product_block_f16(const struct product_block *t)
+{
+    product_any(WORD_F16, t);
+}
+
+static void product_block_halves(const struct product_block *t)
+{
+    product_any(WORD_BF16, t);
+}
+
 void product_block_avx512(const struct product_block *t)
 {
-    product_any(DTYPE_F32, t);
+    if (t->halves == DTYPE_F16)
+        product_block_f16(t);
+    else if (t->halves == DTYPE_BF16)
+        product_block_halves(t);
+    else
+        product_block_f32(t);
 }

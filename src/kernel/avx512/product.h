@@ -16,7 +16,23 @@
  * would push it out of the first-level cache again. */
 enum { LATE = 24 };
 
-enum { PANEL_STEP = PRODUCT_COLUMNS * 4, BLOCK = 16 };
+enum { BLOCK = 16 };
+
+/* What a word of b is: a float32, two terms in bf16, or the two bytes that stand for a float32. */
+enum word { WORD_F32, WORD_PAIR, WORD_F16, WORD_BF16 };
+
+/* Bytes of the 16 words of a vector. */
+INLINE size_t word_step(enum word word)
+{
+    return word == WORD_F16 || word == WORD_BF16 ? LANES * 2 : LANES * 4;
+}
+
+INLINE __m512 word_load(enum word word, const char *p)
+{
+    if (word == WORD_F16)
+        return lanes_load_f16(p);
+    return word == WORD_BF16 ? lanes_load_bf16(p) : lanes_load(p);
+}
 
 /* ---- The product ---- */
 
@@ -70,28 +86,47 @@ INLINE void c_prefetch(size_t R, size_t W, const struct product_block *t, size_t
         _mm_prefetch((const char *)(t->c + r * t->c_stride + w * LANES), _MM_HINT_T0);
 }
 
+/* Memory that a tile asks for: so many cache lines with each step. */
+struct asking {
+    const char *at;
+    size_t lines;
+};
+
+/* Even shares for all tiles, in lines of a step. */
+static inline struct asking asking_of(enum word word, const struct product_block *t, size_t m)
+{
+    size_t tiles = (t->rows + TILE_ROWS - 1) / TILE_ROWS, tile = m / TILE_ROWS;
+    size_t lines = TILE_VECTORS * word_step(word) / 64, share = (lines + tiles - 1) / tiles;
+    if (!t->ahead || tile * share >= lines)
+        return (struct asking){0};
+    return (struct asking){(const char *)t->ahead + tile * share * t->words * 64, share};
+}
+
 /* R rows by W vectors, from row m on. */
-INLINE void product_tile(enum dtype form, size_t R, size_t W, const struct product_block *t,
+INLINE void product_tile(enum word word, size_t R, size_t W, const struct product_block *t,
                          size_t m)
 {
-    size_t stride = t->a_stride * 4;
+    size_t stride = t->a_stride * 4, step = TILE_VECTORS * word_step(word);
     const char *a = (const char *)t->a + m * stride, *b = t->b;
     float *c = t->c + m * t->c_stride;
     struct sums s;
     sums_start(R, W, &s, t, c);
     size_t early = t->words > LATE ? t->words - LATE : 0;
+    struct asking next = asking_of(word, t, m);
     for (size_t i = 0, part = 0; part < 2; part++) {
-        for (size_t end = part ? t->words : early; i < end; i++, a += 4, b += PANEL_STEP) {
+        for (size_t end = part ? t->words : early; i < end; i++, a += 4, b += step) {
             __m512 right[TILE_VECTORS];
             UNROLL
             for (size_t w = 0; w < W; w++)
-                right[w] = lanes_load(b + 64 * w);
+                right[w] = word_load(word, b + w * word_step(word));
+            for (size_t line = 0; line < next.lines; line++, next.at += 64)
+                _mm_prefetch(next.at, _MM_HINT_T1);
             UNROLL
             for (size_t r = 0; r < R; r++) {
                 __m512 left = lanes_broadcast(a + r * stride);
                 UNROLL
                 for (size_t w = 0; w < W; w++)
-                    if (form == DTYPE_BF16)
+                    if (word == WORD_PAIR)
                         lanes_dot_bf16(&s.at[r][w], left, right[w]);
                     else
                         lanes_fma(&s.at[r][w], left, right[w]);
@@ -103,44 +138,44 @@ INLINE void product_tile(enum dtype form, size_t R, size_t W, const struct produ
     sums_store(R, W, &s, t, c);
 }
 
-INLINE void product_width(enum dtype form, size_t W, const struct product_block *t)
+INLINE void product_width(enum word word, size_t W, const struct product_block *t)
 {
     size_t m = 0;
     for (; m + TILE_ROWS <= t->rows; m += TILE_ROWS)
-        product_tile(form, TILE_ROWS, W, t, m);
+        product_tile(word, TILE_ROWS, W, t, m);
     switch (t->rows - m) {
     case 1:
-        product_tile(form, 1, W, t, m);
+        product_tile(word, 1, W, t, m);
         break;
     case 2:
-        product_tile(form, 2, W, t, m);
+        product_tile(word, 2, W, t, m);
         break;
     case 3:
-        product_tile(form, 3, W, t, m);
+        product_tile(word, 3, W, t, m);
         break;
     case 4:
-        product_tile(form, 4, W, t, m);
+        product_tile(word, 4, W, t, m);
         break;
     case 5:
-        product_tile(form, 5, W, t, m);
+        product_tile(word, 5, W, t, m);
         break;
     }
 }
 
-INLINE void product_any(enum dtype form, const struct product_block *t)
+INLINE void product_any(enum word word, const struct product_block *t)
 {
     switch ((t->columns + LANES - 1) / LANES) {
     case 1:
-        product_width(form, 1, t);
+        product_width(word, 1, t);
         break;
     case 2:
-        product_width(form, 2, t);
+        product_width(word, 2, t);
         break;
     case 3:
-        product_width(form, 3, t);
+        product_width(word, 3, t);
         break;
     case 4:
-        product_width(form, 4, t);
+        product_width(word, 4, t);
         break;
     }
 }

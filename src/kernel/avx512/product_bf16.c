@@ -123,7 +123,7 @@ void product_panel_avx512bf16(enum dtype arithmetic, void *out, const float *b, 
 
 static void product_block_bf16(const struct product_block *t)
 {
-    product_any(DTYPE_BF16, t);
+    product_any(WORD_PAIR, t);
 }
 
 void product_block_avx512bf16(const struct product_block *t)

@@ -51,6 +51,14 @@ INLINE __m512 lanes_load_f16(const void *p)
     return x;
 }
 
+/* 16 bf16 widened. */
+INLINE __m512 lanes_load_bf16(const void *p)
+{
+    __m512i x;
+    __asm__ volatile("vpmovzxwd %1, %0" : "=v"(x) : "m"(*(const __m256i_u *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+}
+
 /* A float, or a pair of bf16. */
 typedef float number __attribute__((may_alias));
 

@@ -25,16 +25,26 @@ void product_panel_ref(enum dtype arithmetic, void *out, const float *b, size_t 
             ((float *)out)[k * PRODUCT_COLUMNS + n] = rounded(arithmetic, b[k * b_k + n * b_n]);
 }
 
+/* Number i of b, of what `halves` says. */
+static float right_at(const struct product_block *t, size_t i)
+{
+    if (t->halves == DTYPE_F16)
+        return f16_to_float(((const uint16_t *)t->b)[i]);
+    if (t->halves == DTYPE_BF16)
+        return bf16_to_float(((const uint16_t *)t->b)[i]);
+    return ((const float *)t->b)[i];
+}
+
 void product_block_ref(const struct product_block *t)
 {
-    const float *a = t->a, *b = t->b;
+    const float *a = t->a;
     for (size_t m = 0; m < t->rows; m++)
         for (size_t n = 0; n < t->columns; n++) {
             float *c = &t->c[m * t->c_stride + n], sum = t->accumulate ? *c : 0;
             if (t->bias)
                 sum = t->accumulate ? sum + t->bias[n] : t->bias[n];
             for (size_t k = 0; k < t->words; k++)
-                sum = fmaf(a[m * t->a_stride + k], b[k * PRODUCT_COLUMNS + n], sum);
+                sum = fmaf(a[m * t->a_stride + k], right_at(t, k * PRODUCT_COLUMNS + n), sum);
             *c = sum;
         }
 }
