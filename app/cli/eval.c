@@ -264,12 +264,12 @@ static int print_result(const struct job *job, const char *path, bool json)
     double loss = job->nats / (double)job->scored;
     double bits = job->nats / log(2) / (double)job->bytes;
     if (json)
-        return print_json(
-            json_pack("{s:o, s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "model",
-                      json_text(path, strlen(path)), "method", method_names[job->method], "loss",
-                      loss, "perplexity", exp(loss), "bits_per_byte", bits, "tokens",
-                      (json_int_t)job->scored, "bytes", (json_int_t)job->bytes, "context",
-                      (json_int_t)job->window, "stride", (json_int_t)job->stride));
+        return print_json(json_pack("{s:o, s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I}", "model",
+                                    json_text(path, strlen(path)), "loss", loss, "perplexity",
+                                    exp(loss), "bits_per_byte", bits, "method",
+                                    method_names[job->method], "tokens", (json_int_t)job->scored,
+                                    "bytes", (json_int_t)job->bytes, "context",
+                                    (json_int_t)job->window, "stride", (json_int_t)job->stride));
     printf("loss           %.4f nats per token\n", loss);
     printf("perplexity     %.4f\n", exp(loss));
     printf("bits per byte  %.4f\n", bits);

@@ -44,7 +44,7 @@ while read -r name bytes context stride count want rounding; do
 done <"$golden/perplexity.txt"
 
 seq 1 200 >"$scratch/numbers" # 692 bytes, which are this model's tokens
-expect "every token but the first is scored" 0 '{*"method":"every",*"tokens":691,"bytes":691,*' "" \
+expect "every token but the first is scored" 0 '{*"method":"every","tokens":691,"bytes":691,*' "" \
     "$trib" eval "$own" "$scratch/numbers" --json --context 100
 expect "a stride scores each of them once, too" 0 '{*"tokens":691,*"context":100,"stride":30}' "" \
     "$trib" eval "$own" "$scratch/numbers" --json --context 100 --stride 30
@@ -55,7 +55,7 @@ expect "llama.cpp with a stride scores the end of each" 0 '{*"tokens":600,"bytes
 expect "more context than the model was trained for" 1 "" "trib: context: expected at most 256*found 257" \
     "$trib" eval "$own" "$scratch/numbers" --context 257
 head -c 401 "$scratch/numbers" >"$scratch/few"
-expect "a text of less than two windows" 1 "" "trib: --method llama.cpp: expected *two contexts, 250 and 400 tokens" \
+expect "a text of less than two windows" 1 "" "trib: --method llama.cpp: expected *two contexts, found 250 and 401 tokens" \
     "$trib" eval "$own" "$scratch/few" --method llama.cpp --context 250
 expect "a method that is none" 2 "" "trib eval: --method: expected every or llama.cpp, found 'x'" \
     "$trib" eval "$own" "$scratch/numbers" --method x
