@@ -18,8 +18,6 @@ const struct compare_kind compare_kinds[COMPARE_KINDS] = {
     {"transformer modern", "transformer", "modern", "gru", "none", 4},
 };
 
-const size_t compare_recall_kinds[COMPARE_RECALLS] = {3, 4, 6};
-
 #define FIELD(name) offsetof(struct compare_settings, name)
 
 static const struct option_row options[] = {

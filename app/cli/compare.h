@@ -26,7 +26,6 @@ struct compare_kind {
 };
 
 extern const struct compare_kind compare_kinds[COMPARE_KINDS];
-extern const size_t compare_recall_kinds[COMPARE_RECALLS]; /* numbers of the ones that recall */
 
 struct compare_settings {
     size_t parameters, steps;

@@ -14,8 +14,6 @@
 #include "kernel/kernel.h"
 #include "tributary/attention.h"
 
-enum { SPAN = SPAN_CHUNKS * CHUNK };
-
 /* Bytes of workspace that fold_run needs for up to `tokens` queries over up to `keys` positions; 0
  * where no number of bytes is enough. */
 size_t fold_workspace(const struct kernels *kernels, const trib_attention *attention, size_t tokens,

@@ -2,6 +2,11 @@
  * before position 0. */
 #include "attention/mask.h"
 
+static size_t position_of(const struct mask_view *v, size_t t)
+{
+    return v->positions ? v->positions[t] : v->query_first + t;
+}
+
 /* Bits of the keys at positions below `end` in the chunk at `start`. */
 static uint64_t below(int64_t end, size_t start)
 {
@@ -57,7 +62,7 @@ static uint64_t row_bits(const struct mask_view *v, size_t t, size_t start)
 uint64_t mask_chunk(const struct mask_view *v, size_t t, size_t start)
 {
     const trib_mask *m = v->mask;
-    int64_t p = (int64_t)(v->query_first + t);
+    int64_t p = (int64_t)position_of(v, t);
     uint64_t bits = existing(v, start);
     if (m->causal)
         bits &= below(p + 1, start) | below((int64_t)m->prefix, start);
@@ -76,7 +81,11 @@ enum mask_cover mask_cover(const struct mask_view *v, size_t t0, size_t t1, size
                            size_t end)
 {
     const trib_mask *m = v->mask;
-    size_t low = v->query_first + t0, high = v->query_first + t1;
+    size_t low = position_of(v, t0), high = position_of(v, t1);
+    for (size_t t = t0; t <= t1 && v->positions; t++) {
+        low = v->positions[t] < low ? v->positions[t] : low;
+        high = v->positions[t] > high ? v->positions[t] : high;
+    }
     if (start >= v->key_first + v->length || end <= v->key_first)
         return MASK_NOTHING;
     if (m->causal && start > high && start >= m->prefix)

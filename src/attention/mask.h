@@ -12,9 +12,10 @@
 /* What a mask is about. */
 struct mask_view {
     const trib_mask *mask;
-    size_t query_first; /* position of token 0 */
-    size_t key_first;   /* position of key 0 */
-    size_t length;      /* keys */
+    size_t query_first;      /* position of token 0 */
+    const size_t *positions; /* [T] of tokens that do not stand side by side; NULL: they do */
+    size_t key_first;        /* position of key 0 */
+    size_t length;           /* keys */
 };
 
 /* What token t sees of the chunk whose first position is `start`. Keys that do not exist are not
@@ -24,7 +25,7 @@ uint64_t mask_chunk(const struct mask_view *view, size_t t, size_t start);
 enum mask_cover { MASK_NOTHING, MASK_SOME, MASK_EVERYTHING };
 
 /* What tokens t0 to t1 (included) see of positions [start, end): certain where it says NOTHING or
- * EVERYTHING; SOME may turn out to be either. In constant time. */
+ * EVERYTHING; SOME may turn out to be either. In constant time where tokens stand side by side. */
 enum mask_cover mask_cover(const struct mask_view *view, size_t t0, size_t t1, size_t start,
                            size_t end);
 

@@ -16,6 +16,19 @@ static inline struct partials partials_at(struct partials p, size_t row, size_t 
     return (struct partials){p.m + row, p.d + row, p.o + row * value_stride(D)};
 }
 
+/* Floats that `rows` rows take, a multiple of 16, and where they lie in memory: o stands first, so
+ * that its rows are whole cache lines. */
+static inline size_t partials_floats(size_t rows, size_t D)
+{
+    return (rows * (2 + value_stride(D)) + 15) & ~(size_t)15;
+}
+
+static inline struct partials partials_in(float *memory, size_t rows, size_t D)
+{
+    float *m = memory + rows * value_stride(D);
+    return (struct partials){m, m + rows, memory};
+}
+
 void partial_clear(struct partials p, size_t rows, size_t D);
 
 /* A state (s, v [D]) as a running one. */

@@ -165,8 +165,8 @@ struct product_block {
     const void *ahead;
 };
 
-/* Chunks of a span: what absorb takes at once. */
-enum { SPAN_CHUNKS = 8 };
+/* Chunks of a span, which absorb takes at once, and its keys. */
+enum { SPAN_CHUNKS = 8, SPAN = SPAN_CHUNKS * CHUNK };
 
 /* Running states, unnormalised: rows of (m, d, o). */
 struct partials {

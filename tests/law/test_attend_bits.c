@@ -258,7 +258,6 @@ static void moving_by_whole_spans_changes_nothing(void **state)
 {
     (void)state;
     struct random r = random_start(7);
-    enum { SPAN = TRIB_CHUNK * TRIB_SPAN_CHUNKS };
     for (size_t i = 0; i < SHAPES; i++) {
         struct attend_case c = drawn_case(&r, i, case_types[i % 4]), moved = c;
         struct stored stored;
