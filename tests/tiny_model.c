@@ -101,7 +101,8 @@ static bool is_changed(const struct maker *m, const char *name)
 static void put_tensor(struct maker *m, const char *name, size_t inputs, size_t outputs)
 {
     float near_one[HD + 2 * GD];
-    if (is_changed(m, name) && m->change->kind == TINY_NO_TENSOR)
+    if (m->change && m->change->kind == TINY_NO_TENSOR &&
+        (is_changed(m, name) || (m->change->text && strcmp(m->change->text, name) == 0)))
         return;
     if (outputs) {
         void *data = random_weights(m->random, m->type, inputs * outputs, inputs);

@@ -30,7 +30,7 @@ struct tiny_change {
         TINY_BOOL,
         TINY_STRING, /* metadata: set, whether it is there or not */
         TINY_NO_KEY,
-        TINY_NO_TENSOR,
+        TINY_NO_TENSOR,   /* and without `text` too, where that is not NULL */
         TINY_MORE_TENSOR, /* one of 64 floats besides */
     } kind;
     const char *name;
