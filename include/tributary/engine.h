@@ -58,7 +58,7 @@ int trib_engine_threads(const trib_engine *engine);
 typedef struct trib_session_options {
     size_t context;      /* tokens at most; 0: as many as the model was trained for, and no end for
                             predictors that keep no keys */
-    const char *kv_type; /* "f32", "f16", "bf16", "q8_0"; of transformers of the llama family */
+    const char *kv_type; /* "f32", "f16", "bf16", "q8_0"; of models that keep keys */
 } trib_session_options;
 
 trib_session_options trib_session_options_default(void); /* {0, "f16"} */

@@ -98,10 +98,11 @@ static size_t fill(struct embedding *e)
             break;
         size_t some = left < free_rows ? left : free_rows;
         bool whole = done == 0 && some == left;
-        e->runs[count++] = (struct run){.cache = whole ? NULL : &e->cache,
-                                        .tokens = e->texts[text].ids + done,
-                                        .count = some,
-                                        .outputs = some};
+        e->runs[count] = (struct run){.cache = whole ? NULL : &e->cache,
+                                      .tokens = e->texts[text].ids + done,
+                                      .count = some,
+                                      .outputs = some};
+        count++;
         free_rows -= some;
         text += some == left;
         done = some == left ? 0 : done + some;

@@ -283,43 +283,52 @@ static trib_status read_windows(const struct reader *r)
     return status;
 }
 
-static trib_status read_attention(const struct reader *r)
+/* Which tokens see which, and what becomes of an encoder's. */
+static trib_status read_direction(const struct reader *r)
+{
+    struct model_config *c = r->c;
+    struct key causal_key = key_of(r, "attention.causal"), pooling_key = key_of(r, "pooling_type");
+    bool found, causal = !c->architecture->bidirectional;
+    uint32_t pooling = POOLING_NONE;
+    trib_status status = gguf_get_bool(r->file, causal_key.text, &causal, &found, r->error);
+    if (status == TRIB_OK)
+        status = gguf_get_u32(r->file, pooling_key.text, &pooling, &found, r->error);
+    if (status != TRIB_OK)
+        return status;
+    if (causal == c->architecture->bidirectional)
+        return error_set(r->error, TRIB_UNSUPPORTED, "%s: %s: expected %s, found %s", r->file->name,
+                         causal_key.text, causal ? "false" : "true", causal ? "true" : "false");
+    if (pooling > POOLING_LAST)
+        return error_set(r->error, TRIB_UNSUPPORTED,
+                         "%s: %s: expected none (0), mean (1), cls (2) or last (3), found %u",
+                         r->file->name, pooling_key.text, pooling);
+    c->bidirectional = !causal;
+    c->pooling = (enum pooling)pooling;
+    return TRIB_OK;
+}
+
+static trib_status read_numbers(const struct reader *r)
 {
     struct model_config *c = r->c;
     const struct architecture *a = c->architecture;
-    bool layer = a->norm == NORM_LAYER, wide = c->layers == a->wide_scale_layers, causal;
+    const char *eps_name =
+        a->norm == NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    bool wide = c->layers == a->wide_scale_layers;
     double eps = 0, attention_cap = (double)a->attention_softcap;
     double final_cap = (double)a->final_softcap;
     double scale = 1 / sqrt(wide ? (double)c->width / (double)c->heads : (double)c->head_dim);
-    uint32_t pooling = POOLING_NONE;
-    trib_status status;
-    causal = !a->bidirectional;
-    if ((status = read_real(
-             r, layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0, 1,
-             true, &eps)) ||
-        (status = read_real(r, "attn_logit_softcapping", 0, 1e6, false, &attention_cap)) ||
-        (status = read_real(r, "final_logit_softcapping", 0, 1e6, false, &final_cap)) ||
-        (status = read_real(r, "attention.scale", 1e-6, 1e6, false, &scale)) ||
-        (status = gguf_get_bool(r->file, key_of(r, "attention.causal").text, &causal,
-                                &(bool){false}, r->error)) ||
-        (status = gguf_get_u32(r->file, key_of(r, "pooling_type").text, &pooling, &(bool){false},
-                               r->error)))
-        return status;
+    trib_status status = read_real(r, eps_name, 0, 1, true, &eps);
+    if (status == TRIB_OK)
+        status = read_real(r, "attn_logit_softcapping", 0, 1e6, false, &attention_cap);
+    if (status == TRIB_OK)
+        status = read_real(r, "final_logit_softcapping", 0, 1e6, false, &final_cap);
+    if (status == TRIB_OK)
+        status = read_real(r, "attention.scale", 1e-6, 1e6, false, &scale);
     c->norm_eps = (float)eps;
     c->attention_softcap = (float)attention_cap;
     c->final_softcap = (float)final_cap;
     c->attention_scale = (float)scale;
-    c->bidirectional = a->bidirectional;
-    c->pooling = (enum pooling)pooling;
-    if (causal == a->bidirectional)
-        return error_set(r->error, TRIB_UNSUPPORTED, "%s: %s: expected %s, found %s", r->file->name,
-                         key_of(r, "attention.causal").text, causal ? "false" : "true",
-                         causal ? "true" : "false");
-    if (pooling > POOLING_LAST)
-        return error_set(r->error, TRIB_UNSUPPORTED,
-                         "%s: %s: expected none (0), mean (1), cls (2) or last (3), found %u",
-                         r->file->name, key_of(r, "pooling_type").text, pooling);
-    return TRIB_OK;
+    return status;
 }
 
 trib_status model_config_read(struct model_config *config, const struct gguf *file,
@@ -329,9 +338,10 @@ trib_status model_config_read(struct model_config *config, const struct gguf *fi
     const struct reader r = {file, config, error};
     trib_status status;
     if ((status = read_architecture(&r)) || (status = refuse_features(&r)) ||
-        (status = read_shapes(&r)) || (status = read_rope(&r)) || (status = read_windows(&r)))
+        (status = read_shapes(&r)) || (status = read_rope(&r)) || (status = read_windows(&r)) ||
+        (status = read_direction(&r)))
         return status;
-    return read_attention(&r);
+    return read_numbers(&r);
 }
 
 size_t model_config_window(const struct model_config *c, size_t layer)

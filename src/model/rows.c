@@ -46,11 +46,12 @@ void embed_rows(const struct pass *pass)
     const struct model *m = pass->model;
     struct activations *a = pass->a;
     size_t E = m->config.width, half = m->rope.half;
+    int kinds = half == 0 ? 0 : m->rope.local ? 2 : 1;
 #pragma omp parallel for schedule(static) num_threads(team(pass, pass->rows, E))
     for (size_t t = 0; t < pass->rows; t++) {
         const struct row *row = &a->of_rows[t];
         embed_row(pass, row, pass->x + t * E, pass->other + t * E);
-        for (int local = 0; local <= (m->rope.local != NULL) && half; local++)
+        for (int local = 0; local < kinds; local++)
             rope_turn(&m->rope, local, row->position, a->cosine[local] + t * half,
                       a->sine[local] + t * half);
     }

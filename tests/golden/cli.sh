@@ -24,12 +24,13 @@ expect_with_data() {
 
 : >"$scratch/empty"
 echo "once upon a time" >"$scratch/text"
+printf 'once upon\na time' >"$scratch/two-lines"
 
 expect "no command is wrong usage" 2 "" "Usage: trib COMMAND*" "$trib"
 expect "an unknown command is wrong usage" 2 "" "trib: unknown command 'sing'*" "$trib" sing
 expect "help goes to standard output" 0 "Usage: trib COMMAND*run*inspect*tokenize*" "" "$trib" --help
 expect "version" 0 "trib [0-9]*" "" "$trib" --version
-for command in run inspect tokenize; do
+for command in run embed inspect tokenize; do
     expect "$command --help" 0 "Usage: trib $command MODEL*--help*" "" "$trib" $command --help
     expect "$command without a model" 2 "" "trib $command: expected MODEL*" "$trib" $command
     expect "$command: a missing file" 1 "" "trib: $scratch/none: No such file*" \
@@ -141,6 +142,16 @@ expect_with_data "a value that is no number" 2 "" "trib run: --top-k: expected a
     "$trib" run "$model" --top-k x
 expect_with_data "a value outside its range" 1 "" "trib: top-p: expected*" \
     "$trib" run "$model" --top-p 2
+expect_with_data "embed gives a vector of length 1 for each text" 0 "20.0000" "" sh -c \
+    "'$trib' embed '$model' 'Once upon' 'a time' | awk '{ n = 0; for (i = 1; i <= NF; i++) n += \$i * \$i; s += n * NF }
+    END { printf \"%.4f\", s * 10 / 64 }'"
+expect_with_data "embed reads lines, and the mean is another vector" 0 "2 2" "" sh -c \
+    "for how in mean last; do '$trib' embed '$model' --pooling \$how <'$scratch/two-lines'; done | sort -u | awk '{ n++ }
+    END { printf \"%d %d\", n / 2, NR / 2 }'"
+expect_with_data "embed --json" 0 '{"width":64,"vectors":\[{"tokens":*"vector":\[*' "" \
+    "$trib" embed "$model" --json --no-normalize "Once upon"
+expect_with_data "embed: an unknown pooling" 2 "" "trib embed: --pooling: expected mean, cls or last*'x'" \
+    "$trib" embed "$model" --pooling x "Once upon"
 expect_with_data "inspect" 0 "*architecture llama*L=5 E=64 H=8 G=4 D=8*token_embd.weight*" "" \
     "$trib" inspect "$model"
 expect_with_data "inspect --json" 0 '{"file":*"layers":5*"kv_per_token":*}' "" \

@@ -177,6 +177,57 @@ static void strangers_in_the_batch_change_no_bit(void **state)
     gguf_close(file);
 }
 
+/* vectors [TEXTS][TINY_WIDTH] of overlapping texts, in batches of `batch`. */
+enum { TEXTS = 6 };
+
+static void embed(const char *path, struct way way, size_t batch, float *vectors)
+{
+    static const size_t lengths[TEXTS] = {1, 65, 7, 130, 64, 30};
+    trib_ids texts[TEXTS];
+    trib_model *model;
+    trib_engine *engine;
+    trib_error error = {0};
+    trib_engine_options options = {
+        .threads = way.threads, .prefill_chunk = way.chunk, .kernels = way.table};
+    for (size_t i = 0; i < TEXTS; i++)
+        texts[i] = (trib_ids){fixture.ids + i, lengths[i]};
+    must(trib_model_open(&model, path, &error), &error);
+    must(trib_engine_open(&engine, model, &options, &error), &error);
+    for (size_t i = 0; i < TEXTS; i += batch)
+        must(trib_embed(engine, texts + i, batch, NULL, vectors + i * TINY_WIDTH, &error), &error);
+    trib_engine_close(engine);
+    trib_model_close(model);
+}
+
+/* Each architecture in three threads and chunks of 7 against one thread and all at once; and
+ * vectors of texts alone against all of them in one call, cut where a chunk of 7 or 100 cuts. */
+static void every_architecture_keeps_its_bits(void **state)
+{
+    static float expected[TEXTS * TINY_WIDTH], found[TEXTS * TINY_WIDTH];
+    struct random random = random_start(3);
+    (void)state;
+    for (size_t i = 0; architecture_at(i); i++) {
+        const struct architecture *a = architecture_at(i);
+        char path[64];
+        tiny_architecture_write(path, a->name, DTYPE_F32, &random);
+        for (size_t table = 0; kernels_at(table); table++) {
+            struct way first = {kernels_at(table)->name, "f16", 1, 0, false}, way = first;
+            way.threads = 3;
+            way.chunk = 7;
+            if (!a->bidirectional)
+                compare(path, first, &way, 1);
+            first.chunk = 200;
+            embed(path, first, 1, expected);
+            for (way.chunk = 7; way.chunk <= 100; way.chunk += 93) {
+                embed(path, way, TEXTS, found);
+                if (memcmp(expected, found, sizeof expected) != 0)
+                    fail_msg("%s, %s: vectors of texts beside others differ", a->name, way.table);
+            }
+        }
+        unlink(path);
+    }
+}
+
 int main(void)
 {
     random_seed();
@@ -184,6 +235,7 @@ int main(void)
         cmocka_unit_test(threads_and_chunks_change_no_bit),
         cmocka_unit_test(every_weight_type_keeps_its_bits),
         cmocka_unit_test(strangers_in_the_batch_change_no_bit),
+        cmocka_unit_test(every_architecture_keeps_its_bits),
     };
     return cmocka_run_group_tests_name("same bits", tests, setup, teardown);
 }
