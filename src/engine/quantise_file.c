@@ -81,7 +81,7 @@ static trib_status convert(const struct tensor_job *t, uint64_t first, size_t co
                              count - i < piece ? count - i : piece);
     if (t->type != DTYPE_F32 && t->type != DTYPE_BF16 && !quantise_takes(job->floats, count, &at))
         return refuse_weight(t, first + at, job->floats[at], error);
-    quantise(t->type, out, job->floats, count, job->options.threads);
+    quantise(job->kernels, t->type, out, job->floats, count, job->options.threads);
     return TRIB_OK;
 }
 
