@@ -230,8 +230,8 @@ static void synthetic_models_run(void **state)
         size_t count;
         o.type = trib_file_type(i);
         synth(in_path, o);
-        if (trib_model_open(&model, in_path, &error) ||
-            trib_engine_open(&engine, model, NULL, &error))
+        assert_int_equal(trib_model_open(&model, in_path, NULL), TRIB_OK);
+        if (trib_engine_open(&engine, model, NULL, &error) != TRIB_OK)
             fail_msg("%s: %s", o.type, error.message);
         assert_int_equal(trib_session_open(&session, engine, NULL, NULL), TRIB_OK);
         assert_int_equal(
