@@ -78,8 +78,9 @@ const struct command quantize_command = {
         "Reads a GGUF file of any types and writes it in those of a file type, as llama.cpp names\n"
         "and mixes them: q4_k_m is 4 bits for most matrices and 6 for those where errors cost "
         "most.\n"
-        "Norms keep their type. Types that begin with q and end with k or _s, _m, _l are searched\n"
-        "for the scales of least error. OUT appears whole or not at all.",
+        "Norms keep their type. The K and IQ4 types are searched for the scales of least error. "
+        "Of\n"
+        "a model in several files, any part will do. OUT appears whole or not at all.",
     .operands_least = 2,
     .operands_most = 2,
     .options = options,

@@ -10,6 +10,13 @@
 enum { MOST_HEADS = 1 << 20, MOST_THREADS = 1024 };
 static const size_t most_positions = (size_t)1 << 40; /* far above memory, far below overflow */
 
+const struct dtype_info *check_kv_type(trib_kv_type type)
+{
+    bool kept =
+        type == TRIB_KV_F32 || type == TRIB_KV_F16 || type == TRIB_KV_BF16 || type == TRIB_KV_Q8_0;
+    return kept ? dtype_info((uint32_t)type) : NULL;
+}
+
 /* Moves *end on by `count` elements that are `stride` bytes apart, from the first to the last;
  * false where no memory reaches that far. */
 static bool reach(uint64_t count, uint64_t stride, uint64_t *end)
@@ -146,7 +153,7 @@ static trib_status check_chunks(const trib_attention *a, const trib_segment *s, 
 
 static trib_status check_segment(const trib_attention *a, const trib_segment *s, trib_error *error)
 {
-    const struct dtype_info *info = dtype_info((uint32_t)s->type);
+    const struct dtype_info *info = check_kv_type(s->type);
     if (!info)
         return error_set(error, TRIB_INVALID, "segment: unknown type %d", (int)s->type);
     if (a->head_dim % info->block != 0)

@@ -3,7 +3,12 @@
 #ifndef ATTENTION_CHECK_H
 #define ATTENTION_CHECK_H
 
+#include "base/dtype.h"
 #include "tributary/attention.h"
+
+/* The row of a type that keys and values are kept in; NULL of the others, which weights may have.
+ */
+const struct dtype_info *check_kv_type(trib_kv_type type);
 
 enum { CHECK_MOST_DIM = 1024 };
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "engine/file_job.h"
@@ -81,7 +80,7 @@ static trib_status convert(const struct tensor_job *t, uint64_t first, size_t co
                              count - i < piece ? count - i : piece);
     if (t->type != DTYPE_F32 && t->type != DTYPE_BF16 && !quantise_takes(job->floats, count, &at))
         return refuse_weight(t, first + at, job->floats[at], error);
-    quantise(t->type, out, job->floats, count, job->options.threads);
+    quantise(job->kernels, t->type, out, job->floats, count, job->options.threads);
     return TRIB_OK;
 }
 
@@ -204,16 +203,6 @@ static trib_status write_quantised(struct job *job, const char *out, const struc
     return status;
 }
 
-/* Replacing the file that is read would leave nothing to go back to. */
-static trib_status refuse_same(const char *in, const char *out, trib_error *error)
-{
-    struct stat a, b;
-    if (stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-        return error_set(error, TRIB_INVALID, "%s: expected another file than the one that is read",
-                         out);
-    return TRIB_OK;
-}
-
 trib_status trib_quantize(const char *in, const char *out, const trib_quantize_options *options,
                           trib_quantize_report *report, trib_error *error)
 {
@@ -225,13 +214,15 @@ trib_status trib_quantize(const char *in, const char *out, const trib_quantize_o
         return error_set(error, TRIB_INVALID, "\"%.40s\" is no file type", job.options.type);
     trib_status status = job_threads(&job.options.threads, error);
     if (status == TRIB_OK)
-        status = refuse_same(in, out, error);
-    if (status == TRIB_OK)
         status = gguf_open(&file, in, error);
     if (status != TRIB_OK)
         return status;
     job.file = file;
-    status = write_quantised(&job, out, type, error);
+    if (gguf_reads(file, out)) /* there would be nothing to go back to */
+        status = error_set(error, TRIB_INVALID,
+                           "%s: expected another file than the one that is read", out);
+    else
+        status = write_quantised(&job, out, type, error);
     if (status == TRIB_OK && report)
         *report = job.report;
     free(job.floats);

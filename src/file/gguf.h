@@ -71,7 +71,7 @@ struct gguf_tensor {
 struct gguf {
     const char *name; /* for messages: the path */
     uint32_t version;
-    uint64_t size; /* of the file, bytes */
+    uint64_t size; /* of the file, or of all parts, bytes */
     size_t value_count;
     const struct gguf_value *values; /* in the order of the file */
     size_t tensor_count;
@@ -79,7 +79,9 @@ struct gguf {
     struct gguf_index *index;          /* private: lookup by key and by name, storage */
 };
 
-/* Opens and checks a file. On failure *out is NULL and nothing is held. */
+/* Opens and checks a file. On failure *out is NULL and nothing is held. A part of a model in
+ * several files, MODEL-0000N-of-0000M.gguf, opens the whole: the metadata of the first part, the
+ * tensors of all. */
 trib_status gguf_open(struct gguf **out, const char *path, trib_error *error);
 
 /* The same for bytes in memory, which stay the caller's and must outlive the result. `name` is
@@ -90,6 +92,9 @@ trib_status gguf_parse(struct gguf **out, const void *bytes, size_t size, const 
 /* Lets a tensor's pages go from memory, where the file is mapped; they come back when touched. For
  * tensors that have been copied into another form. */
 void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor);
+
+/* Whether `path` is the file, or one of the parts, that was opened. */
+bool gguf_reads(const struct gguf *file, const char *path);
 
 /* Closes; NULL is allowed. */
 void gguf_close(struct gguf *file);

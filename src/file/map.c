@@ -29,7 +29,7 @@ static trib_status map_descriptor(struct file_map *map, int fd, const char *path
      * nothing that nobody asks for, as when only the metadata is looked at. A mere hint: failing is
      * fine. */
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    *map = (struct file_map){bytes, (size_t)info.st_size};
+    *map = (struct file_map){bytes, (size_t)info.st_size, info.st_dev, info.st_ino};
     return TRIB_OK;
 }
 

@@ -12,7 +12,8 @@
 
 struct file_map {
     const uint8_t *bytes;
-    size_t size; /* at least 1 */
+    size_t size;            /* at least 1 */
+    uint64_t device, inode; /* which file it is */
 };
 
 /* Maps a whole regular file. A missing file, a directory, a device, an empty file and one that

@@ -19,6 +19,7 @@ enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
 #define TABLE(table, set, best, rows)                                                              \
     {                                                                                              \
         .name = table, .tile_rows = (rows), .unpack = unpack_##set, .pack = pack_##set,            \
+        .quantise = quantise_##set,                                                                \
         .dots = dots_##set, .rmsnorm = rmsnorm_##set, .swiglu = swiglu_##set, .add = add_##set,    \
         .gelu_tanh = gelu_tanh_##set, .gelu_erf = gelu_erf_##set, .geglu = geglu_##set,            \
         .softcap = softcap_##set, .additive = additive_##set, .panel_load = panel_load_##best,     \

@@ -187,6 +187,10 @@ struct kernels {
     /* out[i] = in[i] rounded to nearest even: float32 to F32, F16 or BF16. */
     void (*pack)(enum dtype type, void *out, const float *in, size_t n);
 
+    /* x [n], whole blocks of a block type, quantised: kernel/quantise.h. One table's bits in all.
+     */
+    void (*quantise)(enum dtype type, void *out, const float *x, size_t n);
+
     /* y[r][n] = x[r] . w[n] for r < rows, n < outputs: x [rows][K], w [outputs][K], y with
      * `y_stride` floats from row to row. */
     void (*dots)(float *y, size_t y_stride, const float *x, size_t rows, const float *w,

@@ -2,9 +2,6 @@
 #include "kernel/quantise.h"
 
 #include <math.h>
-
-#include "kernel/ref/ref.h"
-
 bool quantise_takes(const float *x, size_t n, size_t *at)
 {
     for (size_t i = 0; i < n; i++)
@@ -18,7 +15,8 @@ bool quantise_takes(const float *x, size_t n, size_t *at)
 /* Elements that a thread takes at a time, whole blocks of every type. */
 enum { PIECE = 4096 };
 
-void quantise(enum dtype type, void *out, const float *x, size_t n, int threads)
+void quantise(const struct kernels *kernels, enum dtype type, void *out, const float *x, size_t n,
+              int threads)
 {
     bool plain = dtype_info(type)->block == 1;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -26,8 +24,8 @@ void quantise(enum dtype type, void *out, const float *x, size_t n, int threads)
         size_t some = n - i < PIECE ? n - i : PIECE;
         void *to = (char *)out + dtype_size(type, i);
         if (plain)
-            pack_ref(type, to, x + i, some);
+            kernels->pack(type, to, x + i, some);
         else
-            quantise_blocks_ref(type, to, x + i, some);
+            kernels->quantise(type, to, x + i, some);
     }
 }

@@ -74,6 +74,56 @@ expect "what was learned encodes and decodes" 0 "on a time, upon<|endoftext|>" "
     "printf 'on a time, upon<|endoftext|>' | '$trib' tokenize '$learned' --parse-special |
     '$trib' tokenize '$learned' --decode --parse-special"
 
+made=$scratch/made.gguf
+small=$scratch/small.gguf
+expect "synth --help" 0 "Usage: trib synth SHAPE OUT*--seed*--layers*" "" "$trib" synth --help
+expect "synth without an output" 2 "" "trib synth: expected SHAPE OUT*" "$trib" synth tiny
+expect "synth of an unknown shape" 2 "" "trib synth: expected a SHAPE of tiny, *found 'huge'*" \
+    "$trib" synth huge "$made"
+expect "synth of an unknown type" 2 "" "trib synth: --type: *'q9'*" \
+    "$trib" synth tiny "$made" --type q9
+expect "synth of heads that do not divide" 1 "" "trib: KV heads: expected a divisor of 5, found 2" \
+    "$trib" synth tiny "$made" -H 5
+expect "synth into a folder" 1 "" "trib: $scratch: cannot be written: *" "$trib" synth tiny "$scratch"
+expect "synth" 0 "" "" "$trib" synth tiny "$made" --type f16 --seed 7
+expect "a synthetic model is described" 0 "*L=2 E=256 H=4 G=2 D=64 F=512 V=512*" "" \
+    "$trib" inspect "$made"
+expect "a synthetic model runs" 0 "?*" "*logits ????????????????*" \
+    "$trib" run "$made" -p "some words" -n 4
+expect "the same seed makes the same file" 0 "" "" sh -c \
+    "'$trib' synth tiny '$small' --type f16 --seed 7 --threads 1 && cmp '$made' '$small'"
+expect "another seed makes another file" 1 "" "" sh -c \
+    "'$trib' synth tiny '$small' --type f16 --seed 8 && cmp -s '$made' '$small'"
+
+expect "quantize --help" 0 "Usage: trib quantize IN OUT*--type*q4_k_m*" "" "$trib" quantize --help
+expect "quantize without an output" 2 "" "trib quantize: expected IN OUT*" "$trib" quantize "$made"
+expect "quantize to an unknown type" 2 "" "trib quantize: --type: *'q9'*" \
+    "$trib" quantize "$made" "$small" --type q9
+expect "quantize: a missing file" 1 "" "trib: $scratch/none: No such file*" \
+    "$trib" quantize "$scratch/none" "$small"
+expect "quantize: a text file" 1 "" "trib: $scratch/text: not a GGUF file*" \
+    "$trib" quantize "$scratch/text" "$small"
+cp "$made" "$scratch/copy.gguf"
+expect "quantize onto itself" 1 "" "trib: $scratch/copy.gguf: expected another file *" \
+    "$trib" quantize "$scratch/copy.gguf" "$scratch/copy.gguf"
+ln -s copy.gguf "$scratch/link.gguf"
+expect "quantize onto itself by a link" 1 "" "trib: $scratch/link.gguf: expected another file *" \
+    "$trib" quantize "$scratch/copy.gguf" "$scratch/link.gguf"
+check "and the file is as it was" cmp "$made" "$scratch/copy.gguf"
+expect "quantize" 0 "" "$small: 0.9 MB of tensors from 2.9, * bits per weight" \
+    "$trib" quantize "$made" "$small" --type q4_k_m
+expect "what was quantised runs" 0 "?*" "*logits*" "$trib" run "$small" -p "some words" -n 4
+expect "quantize --json" 0 '{"file":*"type":"q6_k","tensors":21,"parameters":*"fallbacks":0*}' "" \
+    "$trib" quantize "$made" "$small" --type q6_k --json
+expect "quantize what was quantised" 0 "" "note: * of 21 tensors were quantised before*" \
+    "$trib" quantize "$small" "$scratch/twice.gguf" --type q4_0
+expect "quantize rows that no block suits" 0 "" "note: * of 21 tensors have rows that*" sh -c \
+    "'$trib' synth tiny '$scratch/odd.gguf' --type f32 -F 100 &&
+    '$trib' quantize '$scratch/odd.gguf' '$small' --type q4_k_m"
+expect "quantize: a full disk" 1 "" "trib: $scratch/full.gguf: cannot be written: File too large" sh -c \
+    "trap '' XFSZ; ulimit -f 100; '$trib' quantize '$made' '$scratch/full.gguf'"
+check "and nothing is left" test ! -e "$scratch/full.gguf"
+
 expect "bench lists what there is" 0 "attention *" "" "$trib" bench
 expect "bench of what there is not" 2 "" "trib bench: there is no bench 'x'*" "$trib" bench x
 expect "bench: heads that do not divide" 2 "" "trib bench attention: --kv-heads: *'5 for 32'*" \

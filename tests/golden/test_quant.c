@@ -95,13 +95,13 @@ static void unpacking_has_the_bits_of_gguf(void **state)
 }
 
 /* The bytes of the weights of kind `kind` in `type`; the caller frees them. */
-static uint8_t *quantised(enum dtype type, size_t kind, float *x)
+static uint8_t *quantised(const struct kernels *k, enum dtype type, size_t kind, float *x)
 {
     uint8_t *out = allocate(dtype_size(type, QUANT_WEIGHTS));
     size_t at;
     quant_weights(kind, x);
     assert_true(quantise_takes(x, QUANT_WEIGHTS, &at));
-    quantise(type, out, x, QUANT_WEIGHTS, 3);
+    quantise(k, type, out, x, QUANT_WEIGHTS, 3);
     return out;
 }
 
@@ -120,7 +120,7 @@ static void quantising_has_the_bytes_of_gguf(void **state)
         {
             uint64_t hash = QUANT_HASH_START;
             char text[QUANT_HASH_SHOWN];
-            uint8_t *out = quantised(type, quant_kind(kind), x);
+            uint8_t *out = quantised(kernels_best(), type, quant_kind(kind), x);
             for (size_t i = 0; i < dtype_size(type, QUANT_WEIGHTS); i++)
                 hash = quant_hash_step(hash, out[i]);
             quant_hash_text(hash, text);
@@ -131,6 +131,32 @@ static void quantising_has_the_bytes_of_gguf(void **state)
         }
     }
     assert_int_equal(checked, 6 * QUANT_KINDS);
+    free(x);
+}
+
+/* Searches take thousands of roundings, and end where ref's do, bit for bit. */
+static void every_table_quantises_to_the_same_bytes(void **state)
+{
+    (void)state;
+    const char *name;
+    json_t *one;
+    float *x = allocate(QUANT_WEIGHTS * sizeof *x);
+    json_object_foreach(json_object_get(golden, "types"), name, one)
+    {
+        enum dtype type;
+        assert_true(dtype_find(name, &type));
+        for (size_t kind = 0; kind < QUANT_KINDS; kind++) {
+            uint8_t *first = quantised(tables_first(), type, kind, x);
+            for (const struct kernels *k = tables_after(tables_first()); k; k = tables_after(k)) {
+                uint8_t *out = quantised(k, type, kind, x);
+                if (memcmp(out, first, dtype_size(type, QUANT_WEIGHTS)) != 0)
+                    fail_msg("%s of %s weights: %s has other bytes", name, quant_kinds[kind],
+                             k->name);
+                free(out);
+            }
+            free(first);
+        }
+    }
     free(x);
 }
 
@@ -157,7 +183,7 @@ static void searches_err_no_more_than_llama_cpp(void **state)
         assert_true(dtype_find(name, &type));
         json_object_foreach(json_object_get(one, "rms"), kind, expected)
         {
-            uint8_t *out = quantised(type, quant_kind(kind), x);
+            uint8_t *out = quantised(kernels_best(), type, quant_kind(kind), x);
             kernels_best()->unpack(type, y, out, QUANT_WEIGHTS);
             double error = root_mean_square(x, y), theirs = json_number_value(expected);
             print_message("# %-7s %-7s %.6f, llama.cpp %.6f, ratio %.4f\n", name, kind, error,
@@ -178,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unpacking_has_the_bits_of_gguf),
         cmocka_unit_test(quantising_has_the_bytes_of_gguf),
+        cmocka_unit_test(every_table_quantises_to_the_same_bytes),
         cmocka_unit_test(searches_err_no_more_than_llama_cpp),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);

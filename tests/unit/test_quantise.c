@@ -26,7 +26,7 @@ static const char *name_of(size_t t)
 static void round_trip(size_t t, float *y, const float *x, int threads)
 {
     static uint8_t bytes[N * sizeof(float)];
-    quantise(types[t], bytes, x, N, threads);
+    quantise(kernels_best(), types[t], bytes, x, N, threads);
     unpack_ref(types[t], y, bytes, N);
 }
 
@@ -40,9 +40,9 @@ static void a_block_is_a_function_of_itself(void **state)
     for (size_t t = 0; t < TYPES; t++)
         for (int threads = 1; threads <= 3; threads++) {
             size_t bytes = dtype_size(types[t], K);
-            quantise(types[t], all, x, N, threads);
+            quantise(kernels_best(), types[t], all, x, N, threads);
             for (size_t row = 0; row < ROWS; row++) {
-                quantise(types[t], one, x + row * K, K, 1);
+                quantise(kernels_best(), types[t], one, x + row * K, K, 1);
                 if (memcmp(one, all + row * bytes, bytes) != 0)
                     fail_msg("%s: row %zu of %d threads", name_of(t), row, threads);
             }
@@ -59,7 +59,7 @@ static void nothing_beyond_the_blocks_is_touched(void **state)
         float *in = guard_floats(K);
         void *out = guard_new(bytes);
         random_fill(&r, in, K, 3);
-        quantise(types[t], out, in, K, 1);
+        quantise(kernels_best(), types[t], out, in, K, 1);
         guard_free_floats(in, K);
         guard_free(out, bytes);
     }

@@ -7,8 +7,8 @@
 enum { TILE_ROWS_REF = 8 };
 
 void unpack_ref(enum dtype type, float *out, const void *in, size_t n);
-void unpack_blocks_ref(enum dtype type, float *out, const void *in, size_t n);  /* block types */
-void quantise_blocks_ref(enum dtype type, void *out, const float *x, size_t n); /* block types */
+void unpack_blocks_ref(enum dtype type, float *out, const void *in, size_t n); /* block types */
+void quantise_ref(enum dtype type, void *out, const float *x, size_t n);
 void pack_ref(enum dtype type, void *out, const float *in, size_t n);
 void dots_ref(float *y, size_t y_stride, const float *x, size_t rows, const float *w,
               size_t outputs, size_t K);

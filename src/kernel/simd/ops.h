@@ -11,6 +11,7 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
 #define SIMD_OPS(set)                                                                              \
     void unpack_##set(enum dtype type, float *out, const void *in, size_t n);                      \
     void pack_##set(enum dtype type, void *out, const float *in, size_t n);                        \
+    void quantise_##set(enum dtype type, void *out, const float *x, size_t n);                     \
     void dots_##set(float *y, size_t y_stride, const float *x, size_t rows, const float *w,        \
                     size_t outputs, size_t K);                                                     \
     void rmsnorm_##set(float *y, const float *x, const float *w, size_t n, float eps);             \
