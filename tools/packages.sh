@@ -18,6 +18,7 @@ build make            the doors of the Makefile
 build meson           the build system
 build ninja-build     runs what Meson plans
 build pkg-config      finds the libraries
+build libedit-dev     lines edited and remembered in trib chat
 build libjansson-dev  JSON
 build libpcre2-dev    regular expressions of byte-level vocabularies
 build libutf8proc-dev characters taken apart and lowercased, for WordPiece

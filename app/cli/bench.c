@@ -15,21 +15,34 @@
 
 /* ---- Command ---- */
 
-static const struct command *const benches[] = {&bench_attention_command};
+static const struct command *const benches[] = {&bench_attention_command, &bench_model_command};
 
 enum { BENCHES = sizeof benches / sizeof benches[0] };
+
+/* Without the name of a bench a file, or an option other than --help, is for the bench of models.
+ */
+static bool is_of_models(const char *argument)
+{
+    if (argument[0] == '-')
+        return strcmp(argument, "-h") != 0 && strcmp(argument, "--help") != 0;
+    return access(argument, F_OK) == 0;
+}
 
 static int run(const struct command *self, int argc, char **argv)
 {
     for (size_t i = 0; argc > 1 && i < self->part_count; i++)
         if (strcmp(argv[1], command_part(self, i)) == 0)
             return self->parts[i]->run(self->parts[i], argc - 1, argv + 1);
+    if (argc > 1 && is_of_models(argv[1]))
+        return bench_model_command.run(&bench_model_command, argc, argv);
     int first, status = options_parse(self, argc, argv, NULL, &first);
     if (status >= 0)
         return status;
     if (first < argc) {
-        fprintf(stderr, "trib bench: there is no bench '%s'. 'trib bench' lists them.\n",
-                argv[first]);
+        fprintf(
+            stderr,
+            "trib bench: there is no bench and no file '%s'. 'trib bench' lists what there is.\n",
+            argv[first]);
         return EXIT_USAGE;
     }
     for (size_t i = 0; i < self->part_count; i++)
@@ -39,9 +52,11 @@ static int run(const struct command *self, int argc, char **argv)
 
 const struct command bench_command = {
     .name = "bench",
-    .operands = "[WHAT]",
+    .operands = "WHAT | MODEL...",
     .summary = "Measure how fast things are, and how fast this machine could be",
-    .description = "Without WHAT it lists what there is to measure.",
+    .description =
+        "Without WHAT it lists what there is to measure. Model files are measured by the "
+        "bench of models.",
     .operands_most = 1,
     .run = run,
     .parts = benches,

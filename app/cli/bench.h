@@ -9,7 +9,7 @@
 #include "commands.h"
 #include "tributary/measure.h"
 
-extern const struct command bench_attention_command;
+extern const struct command bench_attention_command, bench_model_command;
 
 /* ---- Memory ---- */
 
@@ -60,6 +60,20 @@ struct bench_row {
 };
 
 enum bench_format { BENCH_TABLE, BENCH_JSON, BENCH_CSV };
+
+/* What is printed of a timing: rates, and
+ *
+ *     share = the least time the limits allow / the median time, with
+ *     the least time = max(bytes / read bandwidth, operations / peak) */
+struct bench_numbers {
+    double ms, ms_min, gflops, gbps, share, limit_gflops, limit_gbps;
+    const char *bound; /* which limit is the nearer one: "read" or `peak_of` */
+    char hash[17];
+};
+
+struct bench_numbers bench_numbers_of(const struct bench_timing *timing, double operations,
+                                      double bytes, double peak, const char *peak_of,
+                                      uint64_t hash);
 
 /* Prints a row, below `title` and the names of the columns where it is `first` of its kind. */
 int bench_row_print(const struct bench_row *row, enum bench_format format, bool first,

@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "load.h"
+#include "sampling.h"
 #include "tributary/engine.h"
 
 struct values {
@@ -17,8 +18,6 @@ struct values {
     trib_sampler_options sampler;
 };
 
-#define SAMPLER(field) (offsetof(struct values, sampler) + offsetof(trib_sampler_options, field))
-
 static const struct option_row options[] = {
     {"prompt", 'p', OPTION_STRING, offsetof(struct values, prompt), "TEXT",
      "the text to continue (default: none, the model begins)"},
@@ -26,20 +25,7 @@ static const struct option_row options[] = {
      "read the prompt from a file, - for standard input"},
     {"tokens", 'n', OPTION_SIZE, offsetof(struct values, count), "N",
      "tokens to generate at most (default: 256)"},
-    {"temperature", 't', OPTION_FLOAT, SAMPLER(temperature), "T",
-     "0 takes the likeliest token; higher is more varied (default: 0.8)"},
-    {"top-k", 0, OPTION_SIZE, SAMPLER(top_k), "K",
-     "choose among the K likeliest; 0: all (default: 40)"},
-    {"top-p", 0, OPTION_FLOAT, SAMPLER(top_p), "P",
-     "choose among the fewest that reach probability P (default: 0.95)"},
-    {"min-p", 0, OPTION_FLOAT, SAMPLER(min_p), "P",
-     "drop those below P times the likeliest (default: 0.05)"},
-    {"repeat-penalty", 0, OPTION_FLOAT, SAMPLER(repeat_penalty), "X",
-     "make recent tokens less likely; 1: off (default: 1)"},
-    {"repeat-last", 0, OPTION_SIZE, SAMPLER(repeat_last), "N",
-     "how many tokens are recent (default: 64)"},
-    {"seed", 's', OPTION_SEED, SAMPLER(seed), "N",
-     "of the random choices; the same seed, the same text (default: 0)"},
+    SAMPLING_OPTIONS(struct values, sampler),
     {"context", 'c', OPTION_SIZE, offsetof(struct values, context), "N",
      "tokens at most, prompt included (default: as trained)"},
     {"kv-type", 0, OPTION_STRING, offsetof(struct values, kv_type), "TYPE",

@@ -135,6 +135,52 @@ void trib_decoder_close(trib_decoder *decoder);
 trib_text trib_decoder_next(trib_decoder *decoder, int32_t id);
 trib_text trib_decoder_rest(trib_decoder *decoder);
 
+/* ---- Conversations ----
+ *
+ *     trib_chat *chat;    trib_chat_open(&chat, model, NULL, &error);
+ *     trib_chat_render(chat, messages, 1, 0, &ids, &count, &error);    append, generate an answer
+ *     messages[1] = the answer; messages[2] = what the user says next
+ *     trib_chat_render(chat, messages, 3, 2, &ids, &count, &error);    only what is new
+ */
+
+typedef enum trib_role { TRIB_ROLE_SYSTEM, TRIB_ROLE_USER, TRIB_ROLE_ASSISTANT } trib_role;
+
+typedef struct trib_message {
+    trib_role role;
+    trib_text text;
+} trib_message;
+
+/* A chat template, and the model whose tokens it is written with. It does not change once open, so
+ * any number of threads may use it. */
+typedef struct trib_chat trib_chat;
+
+/* `name`: of a template; NULL: the one that the file's tokenizer.chat_template is recognised as.
+ * The model must stay open longer. On failure *out is NULL: TRIB_UNSUPPORTED (the file has no
+ * template or one that is not known), TRIB_INVALID (an unknown name), TRIB_NO_MEMORY, or as
+ * trib_tokenize. */
+trib_status trib_chat_open(trib_chat **out, const trib_model *model, const char *name,
+                           trib_error *error);
+void trib_chat_close(trib_chat *chat); /* NULL is allowed */
+
+/* "chatml"; and the names there are, NULL behind the last. Static storage. */
+const char *trib_chat_template(const trib_chat *chat);
+const char *trib_chat_name(size_t i);
+
+/* Text i that ends an answer where the model spells it instead of giving the token; NULL behind the
+ * last. Static storage. */
+const char *trib_chat_stop(const trib_chat *chat, size_t i);
+
+/* The tokens of messages `had` to count - 1 of a conversation: at most one of the system, then the
+ * user's and the assistant's in turn. The `had` messages before are computed already, the last of
+ * them an answer up to, but not with, the token that ended it. Behind a last message of the user
+ * stands the begin of an answer; a last one of the assistant stays without its end.
+ *
+ * Messages are plain text: what spells a control token in them stays text. *ids is allocated for
+ * the caller, who gives it to trib_free. On failure *ids is NULL and *n 0: TRIB_INVALID (the order,
+ * `had`), or as trib_tokenize. */
+trib_status trib_chat_render(const trib_chat *chat, const trib_message *messages, size_t count,
+                             size_t had, int32_t **ids, size_t *n, trib_error *error);
+
 #ifdef __cplusplus
 }
 #endif

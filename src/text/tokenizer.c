@@ -118,33 +118,140 @@ int32_t tokenizer_eos(const struct tokenizer *tokenizer)
     return tokenizer->vocab.special[SPECIAL_EOS];
 }
 
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer)
+{
+    return tokenizer->vocab.add_bos;
+}
+
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id)
 {
     assert(id >= 0 && (size_t)id < tokenizer->vocab.count);
     return tokenizer->vocab.flags[id] & TOKEN_ENDS;
 }
 
-/* The text between special tokens, and those, in turn. */
-static trib_status encode_text(const struct tokenizer *tokenizer, struct slice text,
-                               bool parse_special, struct id_list *ids, trib_error *error)
-{
+/* Special tokens of a text in parts, in its order. */
+struct match_list {
     struct special_match *matches;
-    size_t count, position = 0;
-    trib_status status = special_find(parse_special ? &tokenizer->parsed : &tokenizer->always,
-                                      &tokenizer->vocab, text, &matches, &count, error);
-    for (size_t i = 0; !status && i <= count; i++) {
-        size_t end = i < count ? matches[i].start : text.length;
+    size_t count;
+};
+
+static bool match_list_append(struct match_list *list, const struct special_match *matches,
+                              size_t count)
+{
+    struct special_match *grown =
+        realloc(list->matches, (list->count + count) * sizeof *list->matches);
+    if (!grown)
+        return false;
+    list->matches = grown;
+    memcpy(list->matches + list->count, matches, count * sizeof *matches);
+    list->count += count;
+    return true;
+}
+
+/* Those of one part, which begins at `start` in the text. */
+static trib_status find_in_part(const struct tokenizer *tokenizer, const char *text, size_t start,
+                                const struct text_part *part, struct match_list *list,
+                                trib_error *error)
+{
+    struct special_match whole = {0, (uint32_t)part->length, part->id}, *found = NULL;
+    size_t count = 1;
+    trib_status status = TRIB_OK;
+    if (part->id == TOKEN_NONE)
+        status =
+            special_find(part->parse ? &tokenizer->parsed : &tokenizer->always, &tokenizer->vocab,
+                         (struct slice){text + start, part->length}, &found, &count, error);
+    struct special_match *matches = part->id == TOKEN_NONE ? found : &whole;
+    for (size_t i = 0; i < count && !status; i++) {
+        matches[i].start += (uint32_t)start;
+        matches[i].end += (uint32_t)start;
+    }
+    if (!status && count > 0 && !match_list_append(list, matches, count))
+        status = error_no_memory(error, "special tokens", (list->count + count) * sizeof *found);
+    free(found);
+    return status;
+}
+
+/* White space that a token takes with it may go on in the next parts. */
+static void strip_over_borders(const struct tokenizer *tokenizer, struct slice text,
+                               struct match_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct special_match *m = &list->matches[i];
+        size_t most = i + 1 < list->count ? list->matches[i + 1].start : text.length;
+        if (tokenizer->vocab.flags[m->id] & TOKEN_STRIPS_RIGHT)
+            while (m->end < most && (text.bytes[m->end] == ' ' ||
+                                     (text.bytes[m->end] >= '\t' && text.bytes[m->end] <= '\r')))
+                m->end++;
+    }
+}
+
+/* The text between special tokens, and those, in turn. */
+static trib_status encode_matches(const struct tokenizer *tokenizer, struct slice text,
+                                  const struct match_list *list, struct id_list *ids,
+                                  trib_error *error)
+{
+    const struct special_match *matches = list->matches;
+    size_t position = 0;
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; !status && i <= list->count; i++) {
+        size_t end = i < list->count ? matches[i].start : text.length;
         if (end > position)
             status = tokenizer->family->encode(
                 tokenizer->state, (struct slice){text.bytes + position, end - position}, ids,
                 error);
-        if (status || i == count)
+        if (status || i == list->count)
             break;
         if (!id_list_append(ids, matches[i].id))
             status = error_no_memory(error, "the tokens of a text", text.length);
         position = matches[i].end;
     }
-    free(matches);
+    return status;
+}
+
+static trib_status encode_parts(const struct tokenizer *tokenizer, struct slice text,
+                                const struct text_part *parts, size_t part_count,
+                                struct id_list *ids, trib_error *error)
+{
+    struct match_list list = {0};
+    trib_status status = TRIB_OK;
+    size_t start = 0;
+    for (size_t i = 0; i < part_count && !status; i++) {
+        status = find_in_part(tokenizer, text.bytes, start, &parts[i], &list, error);
+        start += parts[i].length;
+    }
+    strip_over_borders(tokenizer, text, &list);
+    if (!status)
+        status = encode_matches(tokenizer, text, &list, ids, error);
+    free(list.matches);
+    return status;
+}
+
+static trib_status check_length(size_t length, trib_error *error)
+{
+    if (length > ENCODE_LIMIT)
+        return error_set(error, TRIB_INVALID, "a text of %zu bytes, expected at most %zu", length,
+                         ENCODE_LIMIT);
+    return TRIB_OK;
+}
+
+trib_status tokenizer_encode_parts(const struct tokenizer *tokenizer, const char *text,
+                                   const struct text_part *parts, size_t part_count, int32_t **ids,
+                                   size_t *count, size_t *capacity, trib_error *error)
+{
+    size_t length = 0;
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; i < part_count && !status; i++) {
+        length += parts[i].length; /* at most two limits, so that no sum wraps */
+        status = check_length(length > parts[i].length ? length : parts[i].length, error);
+    }
+    if (status)
+        return status;
+    struct id_list list = {*ids, *count, *capacity};
+    status = encode_parts(tokenizer, (struct slice){text, length}, parts, part_count, &list, error);
+    *ids = list.ids;
+    *capacity = list.capacity;
+    if (!status)
+        *count = list.count;
     return status;
 }
 
@@ -153,16 +260,16 @@ trib_status tokenizer_encode(const struct tokenizer *tokenizer, struct slice tex
                              size_t *capacity, trib_error *error)
 {
     const struct vocab *vocab = &tokenizer->vocab;
-    if (text.length > ENCODE_LIMIT)
-        return error_set(error, TRIB_INVALID, "a text of %zu bytes, expected at most %zu",
-                         text.length, ENCODE_LIMIT);
+    struct text_part whole = {text.length, options.parse_special, TOKEN_NONE};
+    trib_status status = check_length(text.length, error);
+    if (status)
+        return status;
     struct id_list list = {*ids, *count, *capacity};
-    trib_status status = TRIB_OK;
     bool fits = true;
     if (options.add_special && vocab->add_bos)
         fits = id_list_append(&list, vocab->special[SPECIAL_BOS]);
     if (fits && text.length > 0)
-        status = encode_text(tokenizer, text, options.parse_special, &list, error);
+        status = encode_parts(tokenizer, text, &whole, 1, &list, error);
     if (fits && !status && options.add_special && vocab->add_eos)
         fits = id_list_append(&list, vocab->special[SPECIAL_EOS]);
     if (!fits)

@@ -45,6 +45,9 @@ enum token_kind tokenizer_kind(const struct tokenizer *tokenizer, int32_t id);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
 
+/* Whether texts begin with BOS where special tokens are added. */
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
+
 /* True for tokens that end a generation: EOS, and the end-of-turn tokens the vocabulary names. */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);
 
@@ -60,6 +63,21 @@ struct tokenize_options {
 trib_status tokenizer_encode(const struct tokenizer *tokenizer, struct slice text,
                              struct tokenize_options options, int32_t **ids, size_t *count,
                              size_t *capacity, trib_error *error);
+
+/* A part of a text, `length` bytes of it: with `parse` control tokens may be spelled in it; with an
+ * id it is that token, whatever its text. */
+struct text_part {
+    size_t length;
+    bool parse;
+    int32_t id; /* TOKEN_NONE: none */
+};
+
+/* The same for a text in parts that follow one another without a gap, and without BOS and EOS.
+ * Special tokens are looked for in each part by itself; what is left between them is encoded as
+ * one, across the borders of parts. */
+trib_status tokenizer_encode_parts(const struct tokenizer *tokenizer, const char *text,
+                                   const struct text_part *parts, size_t part_count, int32_t **ids,
+                                   size_t *count, size_t *capacity, trib_error *error);
 
 /* The bytes that one token stands for. `first`: only control and unknown tokens came before it, so
  * that the space a SentencePiece vocabulary puts before the text is taken off again (a token that

@@ -125,7 +125,7 @@ expect "quantize: a full disk" 1 "" "trib: $scratch/full.gguf: cannot be written
 check "and nothing is left" test ! -e "$scratch/full.gguf"
 
 expect "bench lists what there is" 0 "attention *" "" "$trib" bench
-expect "bench of what there is not" 2 "" "trib bench: there is no bench 'x'*" "$trib" bench x
+expect "bench of what there is not" 2 "" "trib bench: there is no bench and no file 'x'*" "$trib" bench x
 expect "bench: heads that do not divide" 2 "" "trib bench attention: --kv-heads: *'5 for 32'*" \
     "$trib" bench attention -G 5
 expect "bench: a type that cannot have the D" 2 "" "*--head-dim: *multiple of 32*'40'*" \
@@ -155,9 +155,36 @@ expect "bench: every case and type" 0 "14" "" sh -c "wc -l <'$scratch/hashes 1'"
 expect "bench: two threads give the hashes of one" 0 "" "" \
     diff "$scratch/hashes 1" "$scratch/hashes 2"
 
-# The project's own model is in the repository, so nothing here is skipped. What it says differs
-# between kernel tables once two tokens are about equally likely; that it is a play does not.
+# The project's own model is in the repository, so nothing here is skipped. What is measured is not
+# looked at here either.
 own=$(dirname "$0")/../../models/shakespeare.gguf
+cat >"$scratch/bench-model" <<END
+exec '$trib' bench "\$@" --prompt 100 --rows 8 --depth 0,100 --tokens 4 --seconds 0.001 --repeat 1
+END
+for row in prefill:100:0 rows:8:0 decode:4:100; do
+    size=${row#*:}
+    line="*{\"model\":\"*\",\"case\":\"${row%%:*}\",\"type\":\"Q8_0\",\"tokens\":${size%:*},"
+    line="$line\"depth\":${row##*:},\"kv\":\"q8_0\",\"threads\":2,\"tokens_per_s\":$number,"
+    line="$line\"ms\":$number,*\"share\":$number,*\"table\":\"*\",\"hash\":\"*\"}"
+    expect "bench of a model, ${row%%:*} --json" 0 "$line" "*" \
+        sh "$scratch/bench-model" "$own" --case "${row%%:*}" --kv q8_0 --threads 2 --json
+done
+for threads in 1 2; do # case, tokens, depth, type of the cache and hash of 4 rows and a heading
+    sh "$scratch/bench-model" model "$own" --threads $threads --csv 2>&1 | cut -d , -f 2,4-6,19 \
+        >"$scratch/model hashes $threads"
+done
+expect "bench of a model: every case" 0 "5" "" sh -c "wc -l <'$scratch/model hashes 1'"
+expect "bench of a model: two threads give the hashes of one" 0 "" "" \
+    diff "$scratch/model hashes 1" "$scratch/model hashes 2"
+expect "bench of a model: what the context has no room for" 0 "*decode*" \
+    "trib: decode at depth 253: left out, * has a context of 256 tokens" \
+    "$trib" bench "$own" --case decode --depth 0,253 --tokens 4
+expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
+expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
+    "$trib" bench "$own" --case sing
+
+# What the model says differs between kernel tables once two tokens are about equally likely; that it
+# is a play does not.
 expect "the model speaks, and every cut of the context gives the same bits" 0 \
     "The prompt:*JULIET:*O Romeo*Continued by*64 *equal*The same bits every time: 56832 logits of 222*" "" \
     "$trib" demo "$own"

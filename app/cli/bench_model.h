@@ -1,0 +1,39 @@
+/* What the bench of models knows of a file, and its rows. */
+#ifndef CLI_BENCH_MODEL_H
+#define CLI_BENCH_MODEL_H
+
+#include "bench.h"
+#include "tributary/engine.h"
+
+/* What a token costs. Matrices of the layers are multiplied for every token, the one of the output
+ * for every token whose logits are wanted; the embedding's rows are only copied. */
+struct bench_work {
+    const char *type; /* that most bytes of the matrices have */
+    double layer_bytes, layer_operations;
+    double output_bytes, output_operations;
+    double score_operations; /* of a token for each one it sees: 4 D for each head and layer */
+    double kv_bytes;         /* of a token that is seen */
+};
+
+void bench_work_read(struct bench_work *work, const trib_model *model,
+                     const trib_model_shape *shape, const trib_memory *memory);
+
+/* Of `tokens` that pass the layers together after `depth` others, `outputs` of them with logits. */
+double bench_work_operations(const struct bench_work *work, double tokens, double depth,
+                             double outputs);
+double bench_work_bytes(const struct bench_work *work, double tokens, double depth);
+
+struct bench_model_row {
+    const char *model, *name, *type, *kv, *table;
+    size_t tokens, depth; /* tokens of a case; of decode a run is one of them */
+    double tokens_of_run;
+    int threads;
+    double operations, bytes, peak;
+    const char *peak_of;
+    struct bench_timing timing;
+    uint64_t hash;
+};
+
+int bench_model_print(const struct bench_model_row *row, enum bench_format format, bool first);
+
+#endif

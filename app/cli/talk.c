@@ -1,0 +1,122 @@
+/* Keeping a conversation, and its file. */
+#include "talk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "plot.h"
+
+static const char *const roles[] = {"system", "user", "assistant"};
+
+enum { ROLES = sizeof roles / sizeof roles[0] };
+
+bool talk_add(struct talk *talk, trib_role role, const char *bytes, size_t length)
+{
+    if (talk->count == talk->capacity) {
+        size_t capacity = 2 * talk->capacity + 16;
+        trib_message *larger = realloc(talk->messages, capacity * sizeof *larger);
+        if (!larger)
+            return false;
+        talk->messages = larger;
+        talk->capacity = capacity;
+    }
+    char *copy = malloc(length + 1);
+    if (!copy)
+        return false;
+    if (length > 0)
+        memcpy(copy, bytes, length);
+    talk->messages[talk->count++] = (trib_message){role, {copy, length}};
+    return true;
+}
+
+void talk_drop_last(struct talk *talk)
+{
+    free((char *)(uintptr_t)talk->messages[--talk->count].text.bytes);
+}
+
+void talk_clear(struct talk *talk)
+{
+    while (talk->count > 0)
+        talk_drop_last(talk);
+    free(talk->messages);
+    *talk = (struct talk){0};
+}
+
+static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
+{
+    error->status = status;
+    snprintf(error->message, sizeof error->message, "%.120s: %.120s", path, why);
+    return status;
+}
+
+static void write_json(const void *what, FILE *out)
+{
+    const json_t *root = what;
+    json_dumpf(root, out, JSON_INDENT(2));
+    fputc('\n', out);
+}
+
+trib_status talk_save(const struct talk *talk, const char *path, trib_error *error)
+{
+    json_t *list = json_array();
+    bool fits = list != NULL;
+    for (size_t i = 0; i < talk->count && fits; i++) {
+        const trib_message *m = &talk->messages[i];
+        json_t *one = json_pack("{s:s, s:o}", "role", roles[m->role], "content",
+                                json_text(m->text.bytes, m->text.length));
+        fits = one && json_array_append_new(list, one) == 0;
+    }
+    json_t *root = fits ? json_pack("{s:O}", "messages", list) : NULL;
+    trib_status status = TRIB_OK;
+    if (!root)
+        status = fail(error, TRIB_NO_MEMORY, path, "no memory for the conversation");
+    else if (!save_file(path, write_json, root))
+        status = fail(error, TRIB_IO, path, strerror(errno));
+    json_decref(root);
+    json_decref(list);
+    return status;
+}
+
+/* Message i of a file; false: it is none. */
+static bool read_message(struct talk *talk, json_t *one)
+{
+    const char *role = json_string_value(json_object_get(one, "role"));
+    json_t *content = json_object_get(one, "content");
+    for (size_t r = 0; r < ROLES && role && json_is_string(content); r++)
+        if (strcmp(role, roles[r]) == 0)
+            return talk_add(talk, (trib_role)r, json_string_value(content),
+                            json_string_length(content));
+    return false;
+}
+
+trib_status talk_load(struct talk *talk, const char *path, trib_error *error)
+{
+    char *text, why[100];
+    size_t length;
+    json_error_t where;
+    trib_status status = read_all(path, &text, &length, error);
+    if (status != TRIB_OK)
+        return status;
+    json_t *root = json_loadb(text, length, JSON_ALLOW_NUL, &where);
+    free(text);
+    json_t *list = json_is_array(root) ? root : json_object_get(root, "messages");
+    if (!root) {
+        snprintf(why, sizeof why, "line %d: %.70s", where.line, where.text);
+        status = fail(error, TRIB_FORMAT, path, why);
+    } else if (!json_is_array(list)) {
+        status = fail(error, TRIB_FORMAT, path, "messages: expected a list");
+    }
+    for (size_t i = 0; status == TRIB_OK && i < json_array_size(list); i++)
+        if (!read_message(talk, json_array_get(list, i))) {
+            snprintf(why, sizeof why,
+                     "message %zu: expected a role (system, user, assistant) and content, a text",
+                     i);
+            status = fail(error, TRIB_FORMAT, path, why);
+        }
+    json_decref(root);
+    if (status != TRIB_OK)
+        talk_clear(talk);
+    return status;
+}
