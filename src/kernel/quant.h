@@ -14,14 +14,14 @@
  *           y = y + (d s) sum_k u_k q_k,  y = y + (d sum_k q_k) m
  *
  *  256  w_k = s c_b (u_k - zero)  or  w_k = s c_b u_k - m e_b, with whole numbers c_b and e_b for
- *       each sub-block b. Blocks of x are 256, so that sub-blocks are added up before rounding:
+ *       each sub-block b. Blocks of x are 256, too; t begins as 0 in each unit:
  *
- *           y = y + (d s) sum_b c_b (sum_k u_k q_k - zero sum_k q_k),   or
- *           y = y + (d s) sum_b c_b sum_k u_k q_k,  y = y - (d m) sum_b e_b sum_k q_k
+ *           t = t + c_b (sum_k u_k q_k - zero sum_k q_k), b ascending,  y = y + (d s) t,   and
+ *           y = y - (d m) sum_b e_b sum_k q_k  where there is m
  *
- * Each y = is one fused multiply-add of float32, products in brackets rounded before, sums of whole
- * numbers rounded to float32; units follow one another in ascending order. A block of x that is not
- * finite has NaN for d, and one whose largest is below QUANT_TINY counts as zero.
+ * Each y = and t = is one fused multiply-add of float32, products in brackets rounded before, sums
+ * of whole numbers rounded to float32; units follow one another in ascending order. A block of x
+ * that is not finite has NaN for d, and one whose largest is below QUANT_TINY counts as zero.
  */
 #ifndef KERNEL_QUANT_H
 #define KERNEL_QUANT_H
@@ -133,20 +133,23 @@ void quant_pack(enum dtype type, void *panel, const void *stored, size_t stride,
 
 /* ---- Rows of x ---- */
 
+/* Sums of q that meet zeros are stored times it: kernels add to codes what their zero lacks. */
+enum { QUANT_ZERO = 128 };
+
 /* A block of x for types with units of 32. */
 struct quant_block32 {
     int8_t q[32];
     float d;
-    float d_sum;       /* d times the sum of q */
-    int32_t minus_sum; /* of q */
-    int32_t spare;     /* 0 */
+    float d_sum;   /* d times the sum of q */
+    int32_t start; /* -QUANT_ZERO times it */
+    int32_t spare; /* 0 */
 };
 
-/* The same for units of 256; sums of each 16 and 32 of q, as they meet zeros and mins. */
+/* The same for units of 256, with the sums of each 16 and 32 of q. */
 struct quant_block256 {
     int8_t q[256];
-    int32_t minus_sum16[16];
-    int32_t minus_sum32[8];
+    int32_t start16[16]; /* -QUANT_ZERO times the sums */
+    int32_t start32[8];
     int16_t sum16[16];
     int16_t sum32[8];
     float d;

@@ -41,7 +41,7 @@ static void block_32(struct quant_block32 *out, const float *x)
     out->d = round_block(out->q, x, 32);
     int sum = sum_of(out->q, 32);
     out->d_sum = out->d * (float)sum;
-    out->minus_sum = -sum;
+    out->start = -QUANT_ZERO * sum;
     out->spare = 0;
 }
 
@@ -51,11 +51,11 @@ static void block_256(struct quant_block256 *out, const float *x)
     out->d = round_block(out->q, x, 256);
     for (size_t i = 0; i < 16; i++) {
         out->sum16[i] = (int16_t)sum_of(out->q + 16 * i, 16);
-        out->minus_sum16[i] = -out->sum16[i];
+        out->start16[i] = -QUANT_ZERO * out->sum16[i];
     }
     for (size_t i = 0; i < 8; i++) {
         out->sum32[i] = (int16_t)sum_of(out->q + 32 * i, 32);
-        out->minus_sum32[i] = -out->sum32[i];
+        out->start32[i] = -QUANT_ZERO * out->sum32[i];
     }
 }
 
@@ -158,33 +158,34 @@ static void take_unit(enum dtype type, struct unit *out, const uint8_t *unit, si
 
 /* ---- The product ---- */
 
-static int dot(const uint8_t *u, const int8_t *q, size_t n, int start)
+/* sum_k (u_k - zero) q_k */
+static int dot(const uint8_t *u, const int8_t *q, size_t n, unsigned zero)
 {
+    int sum = 0;
     for (size_t i = 0; i < n; i++)
-        start += u[i] * q[i];
-    return start;
+        sum += (u[i] - (int)zero) * q[i];
+    return sum;
 }
 
 static float add_32(struct quant_layout l, float y, const struct unit *w,
                     const struct quant_block32 *x)
 {
-    int sum = dot(w->u, x->q, 32, (int)l.zero * x->minus_sum);
-    y = fmaf(x->d * w->s, (float)sum, y);
+    y = fmaf(x->d * w->s, (float)dot(w->u, x->q, 32, l.zero), y);
     return l.mins ? fmaf(x->d_sum, w->m, y) : y;
 }
 
 static float add_256(struct quant_layout l, float y, const struct unit *w,
                      const struct quant_block256 *x)
 {
-    int sum = 0, mins = 0;
-    const int32_t *minus = l.sub == 16 ? x->minus_sum16 : x->minus_sum32;
+    float sum = 0;
+    int mins = 0;
     const int16_t *sums = l.sub == 16 ? x->sum16 : x->sum32;
     for (size_t b = 0; b < 256 / l.sub; b++) {
-        int start = (int)l.zero * minus[b];
-        sum += w->c[b] * dot(w->u + b * l.sub, x->q + b * l.sub, l.sub, start);
+        int products = dot(w->u + b * l.sub, x->q + b * l.sub, l.sub, l.zero);
+        sum = fmaf((float)w->c[b], (float)products, sum);
         mins += w->e[b] * sums[b];
     }
-    y = fmaf(x->d * w->s, (float)sum, y);
+    y = fmaf(x->d * w->s, sum, y);
     return l.mins ? fmaf(-(x->d * w->m), (float)mins, y) : y;
 }
 

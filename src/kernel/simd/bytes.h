@@ -75,25 +75,24 @@ INLINE vi vi_shift_signed(vi x, int n)
     return _mm512_srai_epi32(x, (unsigned)n);
 }
 
-INLINE vi vi_add(vi a, vi b)
-{
-    return _mm512_add_epi32(a, b);
-}
-
 INLINE vi vi_larger(vi a, vi b)
 {
     return _mm512_max_epi32(a, b);
 }
 
-INLINE vi vi_multiply(vi a, vi b)
+INLINE vi vi_add_bytes(vi a, vi b)
 {
-    return _mm512_mullo_epi32(a, b);
+    return _mm512_add_epi8(a, b);
 }
 
-/* The sums of both products of 16 bits in each lane. */
-INLINE vi vi_dot_pairs(vi a, vi b)
+/* sum + both products of 16 bits in each lane */
+INLINE vi vi_dot_pairs(vi sum, vi a, vi b)
 {
-    return _mm512_madd_epi16(a, b);
+#if defined(__AVX512VNNI__)
+    return _mm512_dpwssd_epi32(sum, a, b);
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
 }
 
 /* 2 LANES bytes widened to 16 bits, and LANES to 32. */
@@ -184,24 +183,19 @@ INLINE vi vi_shift_signed(vi x, int n)
     return _mm256_srai_epi32(x, n);
 }
 
-INLINE vi vi_add(vi a, vi b)
-{
-    return _mm256_add_epi32(a, b);
-}
-
 INLINE vi vi_larger(vi a, vi b)
 {
     return _mm256_max_epi32(a, b);
 }
 
-INLINE vi vi_multiply(vi a, vi b)
+INLINE vi vi_add_bytes(vi a, vi b)
 {
-    return _mm256_mullo_epi32(a, b);
+    return _mm256_add_epi8(a, b);
 }
 
-INLINE vi vi_dot_pairs(vi a, vi b)
+INLINE vi vi_dot_pairs(vi sum, vi a, vi b)
 {
-    return _mm256_madd_epi16(a, b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 
 INLINE vi vi_from_bytes_signed(const void *p)
@@ -259,7 +253,7 @@ struct codes {
 #endif
 };
 
-/* Whether codes of 8 bits are multiplied as u - 128. */
+/* Whether codes of 8 bits are multiplied as u - QUANT_ZERO. */
 #if defined(__AVX512VNNI__)
 enum { WIDE_CODES_ARE_SIGNED = 0 };
 #else
@@ -295,12 +289,12 @@ INLINE vi vi_dot(bool wide, vi sum, struct codes codes, vi x)
     if (wide)
         x = _mm512_mask_sub_epi8(x, codes.negative, vi_zero(), x);
     vi pairs = _mm512_maddubs_epi16(codes.u, x);
-    return vi_add(sum, vi_dot_pairs(pairs, _mm512_set1_epi16(1)));
+    return vi_dot_pairs(sum, pairs, _mm512_set1_epi16(1));
 #else
     if (wide)
         x = _mm256_sign_epi8(x, codes.sign);
     vi pairs = _mm256_maddubs_epi16(codes.u, x);
-    return vi_add(sum, vi_dot_pairs(pairs, _mm256_set1_epi16(1)));
+    return vi_dot_pairs(sum, pairs, _mm256_set1_epi16(1));
 #endif
 }
 

@@ -31,8 +31,8 @@ INLINE void unpack(enum dtype type, char *out, const struct tile *t)
         UNROLL
     for (int g = 0; g < 8; g++, out += QUANT_WORD)
         for (size_t output = 0; output < QUANT_OUTPUTS; output += LANES)
-            vi_store(out + 4 * output,
-                     quant_code(type, t->panel->panel + i * t->unit_bytes, half, part, g, output));
+            vi_store(out + 4 * output, quant_lifted(type, t->panel->panel + i * t->unit_bytes, half,
+                                                    part, g, output));
 }
 
 /* All rows over units [t->first, t->end). */
@@ -52,11 +52,6 @@ INLINE void all_rows(enum dtype type, struct tile *t)
 }
 
 static void rows_32(struct tile *t)
-{
-    all_rows(DTYPE_Q4_0, t);
-}
-
-static void rows_32_wide(struct tile *t)
 {
     all_rows(DTYPE_Q8_0, t);
 }
@@ -81,7 +76,7 @@ static void rows_256_by_32_mins(struct tile *t)
     all_rows(DTYPE_Q4_K, t);
 }
 
-static void rows_256_by_32_wide(struct tile *t)
+static void rows_256_by_32(struct tile *t)
 {
     all_rows(DTYPE_IQ4_XS, t);
 }
@@ -91,11 +86,11 @@ INLINE void rows(enum dtype type, struct tile *t)
 {
     struct quant_layout l = quant_layout(type);
     if (l.inputs == 32)
-        l.mins ? rows_32_mins(t) : wide(type) ? rows_32_wide(t) : rows_32(t);
+        l.mins ? rows_32_mins(t) : rows_32(t);
     else if (l.sub == 16)
         l.mins ? rows_256_by_16_mins(t) : rows_256_by_16(t);
     else
-        l.mins ? rows_256_by_32_mins(t) : rows_256_by_32_wide(t);
+        l.mins ? rows_256_by_32_mins(t) : rows_256_by_32(t);
 }
 
 INLINE void many_rows(enum dtype type, struct tile *t)
@@ -118,7 +113,6 @@ INLINE struct tile tile_of(enum dtype type, const struct quant_panel *p)
     struct quant_layout l = quant_layout(type);
     return (struct tile){.panel = p,
                          .unit_bytes = quant_unit_bytes(l),
-                         .zero = (int)l.zero,
                          .x_stride = quant_row_bytes(type, p->inputs),
                          .end = p->inputs / l.inputs};
 }
@@ -141,7 +135,7 @@ static void panel_q8_0(const struct quant_panel *p)
     for (t.first = 0; t.first < units; t.first = t.end) {
         t.codes = p->panel + t.first * t.unit_bytes + quant_words_at(quant_layout(DTYPE_Q8_0));
         t.end = units - t.first < step ? units : t.first + step;
-        rows_32_wide(&t);
+        rows_32(&t);
     }
 }
 

@@ -66,9 +66,20 @@ INLINE vi quant_code(enum dtype type, const char *unit, int half, int part, int 
     }
 }
 
-/* c of a pair of sub-blocks, one after the other in 32 bits, and both e in the halves of each. */
+/* The same with QUANT_ZERO for zero, where the type has one. */
+INLINE vi quant_lifted(enum dtype type, const char *unit, int half, int part, int g, size_t output)
+{
+    struct quant_layout l = quant_layout(type);
+    vi u = quant_code(type, unit, half, part, g, output);
+    if (l.mins || l.zero == QUANT_ZERO)
+        return u;
+    return vi_add_bytes(u, vi_set_bytes(QUANT_ZERO - (int)l.zero));
+}
+
+/* c of a pair of sub-blocks, and both e in the halves of each 32 bits. */
 struct scales {
-    vi c[2], e;
+    vf c[2];
+    vi e;
 };
 
 INLINE struct scales quant_scales(struct quant_layout l, const char *unit, int pair, size_t output)
@@ -77,8 +88,8 @@ INLINE struct scales quant_scales(struct quant_layout l, const char *unit, int p
     const char *at = unit + quant_pairs_at(l) + (size_t)pair * quant_pair_bytes(l);
     if (l.scale_bits == 8) {
         vi both = vi_from_bytes_signed(at + 2 * output);
-        out.c[0] = vi_shift_signed(vi_shift(both, -16), 16);
-        out.c[1] = vi_shift_signed(both, 16);
+        out.c[0] = vf_from_vi(vi_shift_signed(vi_shift(both, -16), 16));
+        out.c[1] = vf_from_vi(vi_shift_signed(both, 16));
         out.e = vi_zero();
         return out;
     }
@@ -91,8 +102,8 @@ INLINE struct scales quant_scales(struct quant_layout l, const char *unit, int p
         c = vi_or_and(c, vi_shift(upper, -4), two);
         out.e = vi_or_and(out.e, upper, two);
     }
-    out.c[0] = vi_and(c, vi_set(0xffff));
-    out.c[1] = vi_shift(c, 16);
+    out.c[0] = vf_from_vi(vi_and(c, vi_set(0xffff)));
+    out.c[1] = vf_from_vi(vi_shift(c, 16));
     return out;
 }
 

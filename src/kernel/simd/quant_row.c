@@ -71,7 +71,7 @@ static void block_32(struct quant_block32 *out, const float *x)
     memcpy(out->q, q, 32);
     int sum = sum_of(sum4, 8);
     out->d_sum = out->d * (float)sum;
-    out->minus_sum = -sum;
+    out->start = -QUANT_ZERO * sum;
     out->spare = 0;
 }
 
@@ -83,12 +83,12 @@ static void block_256(struct quant_block256 *out, const float *x)
     for (size_t i = 0; i < 16; i++) {
         int sum = sum_of(sum4 + 4 * i, 4);
         out->sum16[i] = (int16_t)sum;
-        out->minus_sum16[i] = -sum;
+        out->start16[i] = -QUANT_ZERO * sum;
     }
     for (size_t i = 0; i < 8; i++) {
         int sum = out->sum16[2 * i] + out->sum16[2 * i + 1];
         out->sum32[i] = (int16_t)sum;
-        out->minus_sum32[i] = -sum;
+        out->start32[i] = -QUANT_ZERO * sum;
     }
 }
 

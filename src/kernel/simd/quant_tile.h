@@ -2,8 +2,8 @@
  * units. Equations: kernel/quant.h.
  *
  * Bodies are compiled for constant `type`, `apart` and R. Of codes that lie apart, a byte each, the
- * type stands for all that share its layout but for zero and the size of a unit, which are
- * variables. Loops over such codes are loops, or else the code would not fit its cache.
+ * type stands for all that share its layout but for the size of a unit, which is a variable. Loops
+ * over such codes are loops, or else the code would not fit its cache.
  */
 #ifndef KERNEL_SIMD_QUANT_TILE_H
 #define KERNEL_SIMD_QUANT_TILE_H
@@ -25,7 +25,6 @@ enum { ROWS = 3 };
 struct tile {
     const struct quant_panel *panel;
     size_t unit_bytes;
-    int zero;
     size_t x_stride;
     size_t first, end;  /* units */
     const char *codes;  /* those that lie apart, from the first unit on: [inputs / 4] words */
@@ -82,15 +81,25 @@ INLINE void results_store(size_t R, const struct results *y, const struct tile *
     }
 }
 
+/* Asks for the rows that come next: with wide matrices each is a page of its own. */
+INLINE void results_ask(size_t R, const struct tile *t)
+{
+    const struct quant_panel *p = t->panel;
+    for (size_t r = t->row + R; r < t->row + 2 * R && r < p->rows; r++)
+        for (size_t w = 0; w < WIDTH; w++)
+            _mm_prefetch((const char *)(p->y + r * p->y_stride + t->output + w * LANES),
+                         _MM_HINT_T0);
+}
+
 /* The float of row r, of which `first` is row 0's. */
 INLINE vf float_of(const struct tile *t, const float *first, size_t r)
 {
     return vf_set(*(const float *)(const void *)((const char *)first + r * t->x_stride));
 }
 
-/* y += (d s) sums, or y -= (d s) sums; s [QUANT_OUTPUTS] in f16. */
+/* y += (d s) t, or y -= (d s) t; s [QUANT_OUTPUTS] in f16. */
 INLINE void results_add(size_t R, struct results *y, const struct tile *t, const char *s,
-                        const float *d, const struct sums *sums, bool minus)
+                        const float *d, const struct results *terms, bool minus)
 {
     UNROLL
     for (size_t w = 0; w < WIDTH; w++) {
@@ -99,8 +108,7 @@ INLINE void results_add(size_t R, struct results *y, const struct tile *t, const
             scale = vf_negate(scale);
         UNROLL
         for (size_t r = 0; r < R; r++)
-            y->at[r][w] =
-                vf_fma(vf_mul(float_of(t, d, r), scale), vf_from_vi(sums->at[r][w]), y->at[r][w]);
+            y->at[r][w] = vf_fma(vf_mul(float_of(t, d, r), scale), terms->at[r][w], y->at[r][w]);
     }
 }
 
@@ -115,28 +123,37 @@ INLINE void sums_zero(size_t R, struct sums *sums)
         sums->at[r][w] = vi_zero();
 }
 
-/* Types whose codes have 8 bits. */
+/* Codes that may have 8 bits. */
 INLINE bool wide(enum dtype type)
 {
-    return quant_layout(type).zero == 128;
+    return !quant_layout(type).mins;
 }
 
-/* sums = -zero times the sums of q; `minus_sum` is row 0's. */
+/* sums = -QUANT_ZERO times the sums of q; `start` is row 0's. */
 INLINE void sums_start(enum dtype type, size_t R, struct sums *sums, const struct tile *t,
-                       const int32_t *minus_sum)
+                       const int32_t *start)
 {
-    if (quant_layout(type).mins || (wide(type) && WIDE_CODES_ARE_SIGNED)) {
+    if (quant_layout(type).mins || WIDE_CODES_ARE_SIGNED) {
         sums_zero(R, sums);
         return;
     }
-    vi zero = vi_set(t->zero);
     UNROLL
     for (size_t r = 0; r < R; r++) {
-        vi start = vi_multiply(vi_broadcast((const char *)minus_sum + r * t->x_stride), zero);
+        vi x = vi_broadcast((const char *)start + r * t->x_stride);
         UNROLL
         for (size_t w = 0; w < WIDTH; w++)
-            sums->at[r][w] = start;
+            sums->at[r][w] = x;
     }
+}
+
+/* The sums in float32. */
+INLINE void sums_round(size_t R, struct results *out, const struct sums *sums)
+{
+    UNROLL
+    for (size_t r = 0; r < R; r++)
+        UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        out->at[r][w] = vf_from_vi(sums->at[r][w]);
 }
 
 /* sums += u q of four inputs from 128 half + 32 part + 4 g on, for g in [from, to). */
@@ -152,7 +169,7 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
         for (size_t w = 0; w < WIDTH; w++) {
             size_t output = t->output + w * LANES;
             vi x = apart ? vi_load(codes + (s * 8 + g) * QUANT_WORD + 4 * output)
-                         : quant_code(type, unit, half, part, g, output);
+                         : quant_lifted(type, unit, half, part, g, output);
             u[w] = codes_make(wide(type), x);
         }
         UNROLL
@@ -171,9 +188,11 @@ INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, co
                     const char *unit, const char *codes, const struct quant_block32 *x)
 {
     struct sums sums;
-    sums_start(type, R, &sums, t, &x->minus_sum);
+    struct results terms;
+    sums_start(type, R, &sums, t, &x->start);
     sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
-    results_add(R, y, t, unit, &x->d, &sums, false);
+    sums_round(R, &terms, &sums);
+    results_add(R, y, t, unit, &x->d, &terms, false);
     if (!quant_layout(type).mins)
         return;
     UNROLL
@@ -188,9 +207,9 @@ INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, co
 
 /* ---- Units of 256 ---- */
 
-/* total += c_b (sum u q - zero sum q) for both sub-blocks of a pair; of its number `fixed` is the
- * part that is a constant where codes are taken apart. */
-INLINE void add_pair(enum dtype type, bool apart, size_t R, struct sums *total,
+/* total = total + c_b (sum u q - zero sum q) for both sub-blocks of a pair; of its number `fixed`
+ * is the part that is a constant where codes are taken apart. */
+INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *total,
                      const struct tile *t, const char *unit, const char *codes,
                      const struct quant_block256 *x, int half, int fixed)
 {
@@ -205,17 +224,17 @@ INLINE void add_pair(enum dtype type, bool apart, size_t R, struct sums *total,
         int b = 2 * pair + i;
         struct sums sums;
         if (l.sub == 16) {
-            sums_start(type, R, &sums, t, &x->minus_sum16[b]);
+            sums_start(type, R, &sums, t, &x->start16[b]);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, fixed, 4 * i, 4 * i + 4);
         } else {
-            sums_start(type, R, &sums, t, &x->minus_sum32[b]);
+            sums_start(type, R, &sums, t, &x->start32[b]);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, 2 * fixed + i, 0, 8);
         }
         UNROLL
         for (size_t r = 0; r < R; r++)
             UNROLL
         for (size_t w = 0; w < WIDTH; w++)
-            total->at[r][w] = vi_add(total->at[r][w], vi_multiply(sums.at[r][w], scales[w].c[i]));
+            total->at[r][w] = vf_fma(scales[w].c[i], vf_from_vi(sums.at[r][w]), total->at[r][w]);
     }
 }
 
@@ -234,7 +253,7 @@ INLINE void add_pair_mins(enum dtype type, size_t R, struct sums *total, const s
         vi sum = vi_broadcast((const char *)both + r * t->x_stride);
         UNROLL
         for (size_t w = 0; w < WIDTH; w++)
-            total->at[r][w] = vi_add(total->at[r][w], vi_dot_pairs(e[w], sum));
+            total->at[r][w] = vi_dot_pairs(total->at[r][w], e[w], sum);
     }
 }
 
@@ -243,24 +262,30 @@ INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, c
 {
     struct quant_layout l = quant_layout(type);
     int pairs = 128 / (int)l.sub;
-    struct sums total;
-    sums_zero(R, &total);
+    struct results terms;
+    struct sums mins;
+    UNROLL
+    for (size_t r = 0; r < R; r++)
+        UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        terms.at[r][w] = vf_set(0);
     if (apart) {
         for (int pair = 0; pair < pairs; pair++)
-            add_pair(type, apart, R, &total, t, unit, codes, x, 0, pair);
+            add_pair(type, apart, R, &terms, t, unit, codes, x, 0, pair);
     } else {
         for (int half = 0; half < 2; half++)
             UNROLL
         for (int fixed = 0; fixed < pairs / 2; fixed++)
-            add_pair(type, apart, R, &total, t, unit, codes, x, half, fixed);
+            add_pair(type, apart, R, &terms, t, unit, codes, x, half, fixed);
     }
-    results_add(R, y, t, unit, &x->d, &total, false);
+    results_add(R, y, t, unit, &x->d, &terms, false);
     if (!l.mins)
         return;
-    sums_zero(R, &total);
+    sums_zero(R, &mins);
     for (int pair = 0; pair < pairs; pair++)
-        add_pair_mins(type, R, &total, t, unit, x, pair);
-    results_add(R, y, t, unit + QUANT_SCALES, &x->d, &total, true);
+        add_pair_mins(type, R, &mins, t, unit, x, pair);
+    sums_round(R, &terms, &mins);
+    results_add(R, y, t, unit + QUANT_SCALES, &x->d, &terms, true);
 }
 
 /* ---- A tile ---- */
@@ -271,6 +296,7 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
     struct results y;
     results_load(R, &y, t);
+    results_ask(R, t);
     for (size_t i = t->first; i < t->end; i++) {
         if (quant_layout(type).inputs == 32) {
             unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i);
