@@ -14,7 +14,7 @@
 
 enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
 
-/* A table of what is compiled for `set`; attention's panels and the dense products, which
+/* A table of what is compiled for `set`; attention's panels and the products, which
  * AVX512-BF16 and VNNI change, for `best`. */
 #define TABLE(table, set, best, rows)                                                              \
     {                                                                                              \
@@ -27,6 +27,7 @@ enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
         .transpose = transpose_##set, .absorb_backward = absorb_backward_##set,                    \
         .product_rows = product_rows_##best, .product_panel = product_panel_##best,                \
         .product_block = product_block_##best, .product_pairs = PAIRS_##best,                      \
+        .quant_row = quant_row_##best, .quant_panel = quant_panel_##best,                          \
     }
 
 /* Whether products of bf16 are summed in pairs. */

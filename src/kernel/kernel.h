@@ -175,6 +175,8 @@ struct partials {
     float *o; /* [rows][Dv] */
 };
 
+struct quant_panel;
+
 struct kernels {
     const char *name;
 
@@ -260,6 +262,11 @@ struct kernels {
     void (*product_panel)(enum dtype arithmetic, void *out, const float *b, size_t b_k, size_t b_n,
                           size_t terms, size_t columns);
     void (*product_block)(const struct product_block *block);
+
+    /* Products with block-quantised weights: kernel/quant.h. quant_row prepares a row of x, with
+     * zeros in what is spare of it; quant_panel multiplies. */
+    void (*quant_row)(enum dtype type, void *out, const float *x, size_t inputs);
+    void (*quant_panel)(const struct quant_panel *panel);
 };
 
 /* Bytes of a panel in the largest form, a multiple of 64. */

@@ -1,96 +1,93 @@
-/* Block-quantised weights, as they lie in the file: rows of w are brought to float32 a few at a
- * time and multiplied by the table's dots. */
-#include <string.h>
-
+/* Block-quantised weights: panels of kernel/quant.h side by side. */
 #include "base/size.h"
+#include "kernel/quant.h"
 #include "kernel/weight_class.h"
 
-/* Outputs of a panel, and elements of them unpacked together. */
-enum { PANEL = 16, TERMS = 256 };
+/* Half of a second-level cache of 1 MiB. */
+enum { ROWS_BYTES = 1 << 19 };
 
-static size_t align64(size_t bytes)
+static size_t panel_bytes_of(enum dtype type, size_t inputs)
 {
-    return (bytes + 63) / 64 * 64;
+    struct quant_layout l = quant_layout(type);
+    return inputs / l.inputs * quant_unit_bytes(l);
 }
 
 static size_t bytes(const struct kernels *kernels, enum dtype type, size_t outputs, size_t inputs)
 {
     (void)kernels;
-    return align64(outputs * dtype_size(type, inputs));
+    return size_ceil_div(outputs, QUANT_OUTPUTS) * panel_bytes_of(type, inputs);
 }
 
-static void pack(const struct weight *weight, const void *stored, size_t first, size_t end)
+/* Outputs of panel i. */
+static size_t outputs_of(const struct weight *w, size_t i)
 {
-    size_t row = dtype_size(weight->type, weight->inputs), from = first * PANEL * row;
-    size_t to = end * PANEL < weight->outputs ? end * PANEL : weight->outputs;
-    memcpy((char *)weight->packed + from, (const char *)stored + from, to * row - from);
+    size_t left = w->outputs - i * QUANT_OUTPUTS;
+    return left < QUANT_OUTPUTS ? left : QUANT_OUTPUTS;
 }
 
+static void pack(const struct weight *w, const void *stored, size_t first, size_t end)
+{
+    size_t stride = dtype_size(w->type, w->inputs), bytes_each = panel_bytes_of(w->type, w->inputs);
+    for (size_t i = first; i < end; i++)
+        quant_pack(w->type, (char *)w->packed + i * bytes_each,
+                   (const char *)stored + i * QUANT_OUTPUTS * stride, stride, outputs_of(w, i),
+                   w->inputs);
+}
+
+/* Rows are cut into the blocks of the type's units. */
 static int form(const struct kernels *kernels, enum dtype type)
 {
     (void)kernels;
-    (void)type;
-    return DTYPE_F32;
+    return (int)quant_layout(type).inputs;
 }
 
 static size_t row_bytes(const struct kernels *kernels, enum dtype type, size_t inputs)
 {
     (void)kernels;
-    (void)type;
-    return align64(inputs * sizeof(float));
+    return quant_row_bytes(type, inputs);
 }
 
-static void prepare(const struct weight *weight, void *out, const float *x, size_t x_stride,
-                    size_t rows)
+static void prepare(const struct weight *w, void *out, const float *x, size_t x_stride, size_t rows)
 {
-    size_t stride = row_bytes(weight->kernels, weight->type, weight->inputs);
-    for (size_t t = 0; t < rows; t++)
-        memcpy((char *)out + t * stride, x + t * x_stride, weight->inputs * sizeof *x);
+    size_t stride = quant_row_bytes(w->type, w->inputs);
+    for (size_t r = 0; r < rows; r++)
+        w->kernels->quant_row(w->type, (char *)out + r * stride, x + r * x_stride, w->inputs);
 }
 
-static void start(const struct weight_job *job, size_t t, size_t first, size_t count)
+/* Rows of x that stay in the second-level cache while panels pass over them: a multiple of the rows
+ * of every tile. */
+static size_t rows_together(size_t row)
 {
-    for (size_t i = 0; i < count; i++) {
-        float *y = job->y + t * job->y_stride + first + i;
-        *y = (job->accumulate ? *y : 0) + (job->bias ? job->bias[first + i] : 0);
-    }
-}
-
-static void compute_panel(const struct weight_job *job, const char *prepared, size_t rows,
-                          size_t first, size_t count)
-{
-    const struct weight *w = job->weight;
-    size_t K = w->inputs, row = dtype_size(w->type, K);
-    size_t stride = row_bytes(w->kernels, w->type, K);
-    _Alignas(64) float unpacked[PANEL * TERMS], dots[PANEL];
-    for (size_t t = 0; t < rows; t++)
-        start(job, t, first, count);
-    for (size_t k = 0; k < K; k += TERMS) {
-        size_t terms = K - k < TERMS ? K - k : TERMS;
-        for (size_t i = 0; i < count; i++)
-            w->kernels->unpack(w->type, unpacked + i * terms,
-                               (const char *)w->packed + (first + i) * row + dtype_size(w->type, k),
-                               terms);
-        for (size_t t = 0; t < rows; t++) {
-            const float *x = (const float *)(const void *)(prepared + t * stride) + k;
-            w->kernels->dots(dots, PANEL, x, 1, unpacked, count, terms);
-            for (size_t i = 0; i < count; i++)
-                job->y[t * job->y_stride + first + i] += dots[i];
-        }
-    }
+    size_t rows = ROWS_BYTES / row / 12 * 12;
+    return rows ? rows : 12;
 }
 
 static void compute(const struct weight_job *job, const void *prepared, size_t rows, size_t first,
                     size_t end)
 {
-    for (size_t i = first; i < end; i++) {
-        size_t from = i * PANEL, left = job->weight->outputs - from;
-        compute_panel(job, prepared, rows, from, left < PANEL ? left : PANEL);
-    }
+    const struct weight *w = job->weight;
+    size_t each = panel_bytes_of(w->type, w->inputs), row = quant_row_bytes(w->type, w->inputs);
+    size_t step = rows_together(row);
+    for (size_t r = 0; r < rows; r += step)
+        for (size_t i = first; i < end; i++) {
+            struct quant_panel panel = {
+                .type = w->type,
+                .outputs = outputs_of(w, i),
+                .inputs = w->inputs,
+                .panel = (const char *)w->packed + i * each,
+                .x = (const char *)prepared + r * row,
+                .rows = rows - r < step ? rows - r : step,
+                .y = job->y + r * job->y_stride + i * QUANT_OUTPUTS,
+                .y_stride = job->y_stride,
+                .bias = job->bias ? job->bias + i * QUANT_OUTPUTS : NULL,
+                .accumulate = job->accumulate,
+            };
+            w->kernels->quant_panel(&panel);
+        }
 }
 
 const struct weight_class weight_quant = {
-    .panel_outputs = PANEL,
+    .panel_outputs = QUANT_OUTPUTS,
     .bytes = bytes,
     .pack = pack,
     .form = form,

@@ -35,5 +35,7 @@ void product_rows_ref(enum dtype arithmetic, void *out, size_t out_stride, const
 void product_panel_ref(enum dtype arithmetic, void *out, const float *b, size_t b_k, size_t b_n,
                        size_t terms, size_t columns);
 void product_block_ref(const struct product_block *block);
+void quant_row_ref(enum dtype type, void *out, const float *x, size_t inputs);
+void quant_panel_ref(const struct quant_panel *panel);
 
 #endif

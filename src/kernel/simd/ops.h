@@ -37,7 +37,9 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
                             size_t a_m, size_t a_k, size_t rows, size_t terms);                    \
     void product_panel_##set(enum dtype arithmetic, void *out, const float *b, size_t b_k,         \
                              size_t b_n, size_t terms, size_t columns);                            \
-    void product_block_##set(const struct product_block *block);
+    void product_block_##set(const struct product_block *block);                                   \
+    void quant_row_##set(enum dtype type, void *out, const float *x, size_t inputs);               \
+    void quant_panel_##set(const struct quant_panel *panel);
 
 SIMD_OPS(avx2)
 SIMD_OPS(avx512)

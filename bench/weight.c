@@ -1,0 +1,332 @@
+/* Products with packed weights, type by type, as a share of the limit that is measured around and
+ * between the very runs, on the same threads: of memory's bandwidth with one row, of the arithmetic
+ * peak with more.
+ *
+ *     weight [--type LIST] [-M LIST] [-N LIST] [-K LIST] [--threads N] [--seconds T] [--mega BYTES]
+ *            [--json | --csv]
+ *
+ * y is [M][N] over K terms. As many matrices as have --mega megabytes (256) together take turns, as
+ * the layers of a model do, so that no cache holds one until it is used again. Times and limits are
+ * medians. The hash is of y of the first matrix: the same for any number of threads, and of
+ * block-quantised types for any table.
+ */
+#include <getopt.h>
+#include <omp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "kernel/weight.h"
+#include "tributary/measure.h"
+
+enum { LIST_MOST = 16, RUNS_MOST = 10000 };
+
+static const enum dtype types[] = {
+#define TYPE_OF(name, number, text, block, bytes) DTYPE_##name,
+    DTYPE_LIST(TYPE_OF)
+#undef TYPE_OF
+};
+
+enum { TYPES = sizeof types / sizeof *types };
+
+struct list {
+    size_t count, values[LIST_MOST];
+};
+
+struct options {
+    struct list M, N, K;
+    const char *types;
+    int threads;
+    double seconds;
+    size_t bytes;
+    enum { TABLE, JSON, CSV } format;
+};
+
+struct series {
+    size_t count;
+    double values[RUNS_MOST];
+};
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the series. */
+static double median(struct series *s)
+{
+    qsort(s->values, s->count, sizeof *s->values, compare);
+    return s->values[s->count / 2];
+}
+
+/* `bytes` of memory, in huge pages where the system has them; NULL: there is none. */
+static void *huge_new(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    memset(memory, 1, bytes);
+    return memory;
+}
+
+static uint64_t hash_of(const float *c, size_t n)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, c + i, sizeof bits);
+        hash = rng_bits(hash ^ bits, i);
+    }
+    return hash;
+}
+
+/* ---- One case ---- */
+
+struct bench {
+    const struct options *options;
+    enum dtype type;
+    size_t M, N, K;
+    size_t matrices, each; /* bytes packed */
+    char *packed, *stored;
+    float *x, *y;
+    void *workspace;
+    struct weight *weights;
+};
+
+/* Any bytes are weights, but a scale that is not finite or huge would hide the others. */
+static void draw(struct bench *b, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        b->stored[i] = (char)(rng_bits(1, i) & 0x3b);
+    for (size_t i = 0; i < b->M * b->K; i++)
+        b->x[i] = (float)(rng_uniform(2, i) - 0.5);
+}
+
+static bool bench_new(struct bench *b, const struct kernels *kernels)
+{
+    const struct options *o = b->options;
+    size_t bytes = b->N * dtype_size(b->type, b->K);
+    b->each = weight_bytes(kernels, b->type, b->N, b->K);
+    b->matrices = b->M > 64 ? 1 : o->bytes / b->each + 1;
+    b->packed = huge_new(b->matrices * b->each);
+    b->stored = memory_zeroed(bytes);
+    b->x = memory_zeroed(b->M * b->K * sizeof(float));
+    b->y = memory_zeroed(b->M * b->N * sizeof(float));
+    b->workspace = memory_zeroed(weight_workspace(kernels, b->M, b->K, o->threads));
+    b->weights = calloc(b->matrices, sizeof *b->weights);
+    if (!b->packed || !b->stored || !b->x || !b->y || !b->workspace || !b->weights)
+        return false;
+    draw(b, bytes);
+    for (size_t i = 0; i < b->matrices; i++)
+        weight_pack(&b->weights[i], kernels, b->type, b->N, b->K, b->stored,
+                    b->packed + i * b->each, o->threads);
+    return true;
+}
+
+static void bench_free(struct bench *b)
+{
+    if (b->packed)
+        munmap(b->packed, b->matrices * b->each);
+    free(b->stored);
+    free(b->x);
+    free(b->y);
+    free(b->workspace);
+    free(b->weights);
+}
+
+static void run_once(const struct bench *b, size_t matrix)
+{
+    struct weight_job job = {.weight = &b->weights[matrix], .y = b->y, .y_stride = b->N};
+    weight_products(&job, 1, b->x, b->K, b->M, b->workspace, b->options->threads);
+}
+
+/* What the case is held against, in bytes or operations per second. */
+static double limit_now(const struct bench *b, const char *read)
+{
+    trib_limits limits = {0};
+    unsigned what = TRIB_MEASURE_INT8;
+    if (b->M == 1)
+        what = TRIB_MEASURE_READ;
+    else if (b->type == DTYPE_F32 || b->type == DTYPE_F16)
+        what = TRIB_MEASURE_F32;
+    else if (b->type == DTYPE_BF16)
+        what = TRIB_MEASURE_BF16;
+    trib_measure_limits(&limits, what, read, TRIB_MEASURE_BYTES, b->options->threads, NULL);
+    return what == TRIB_MEASURE_READ   ? limits.read
+           : what == TRIB_MEASURE_F32  ? limits.f32
+           : what == TRIB_MEASURE_BF16 ? limits.bf16
+                                       : limits.int8;
+}
+
+static void print_row(const struct bench *b, size_t runs, double middle, double least, double limit,
+                      uint64_t hash)
+{
+    double work = b->M == 1 ? (double)b->each : 2.0 * (double)b->M * (double)b->N * (double)b->K;
+    const char *unit = b->M == 1 ? "GB/s" : "GOP/s";
+    const char *format = "%-7s %5zu %6zu %6zu %7d %10.4f %10.4f %6zu %9.1f %9.1f %-5s %6.3f "
+                         "%016llx\n";
+    if (b->options->format == JSON)
+        format = "{\"type\": \"%s\", \"M\": %zu, \"N\": %zu, \"K\": %zu, \"threads\": %d, "
+                 "\"ms\": %.6g, \"ms_min\": %.6g, \"runs\": %zu, \"rate\": %.6g, "
+                 "\"limit\": %.6g, \"unit\": \"%s\", \"share\": %.4g, \"hash\": \"%016llx\"}\n";
+    if (b->options->format == CSV)
+        format = "%s,%zu,%zu,%zu,%d,%.6g,%.6g,%zu,%.6g,%.6g,%s,%.4g,%016llx\n";
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    printf(format, dtype_info(b->type)->name, b->M, b->N, b->K, b->options->threads, 1e3 * middle,
+           1e3 * least, runs, 1e-9 * work / middle, 1e-9 * limit, unit, work / middle / limit,
+           (unsigned long long)hash);
+#pragma GCC diagnostic pop
+    fflush(stdout);
+}
+
+/* A first run warms up and gives the hash; then runs of 30 ms together between two limits. */
+static void time_case(struct bench *b, const char *read)
+{
+    static struct series runs, limits;
+    double total = 0;
+    size_t next = 0;
+    runs.count = limits.count = 0;
+    run_once(b, 0);
+    uint64_t hash = hash_of(b->y, b->M * b->N);
+    while ((total < b->options->seconds || runs.count < 3) && runs.count < RUNS_MOST) {
+        limits.values[limits.count++] = limit_now(b, read);
+        for (double slice = 0, took; slice < 0.03 && runs.count < RUNS_MOST; slice += took) {
+            next = (next + 1) % b->matrices;
+            double start = seconds_now();
+            run_once(b, next);
+            took = seconds_now() - start;
+            runs.values[runs.count++] = took;
+            total += took;
+        }
+    }
+    double middle = median(&runs);
+    print_row(b, runs.count, middle, runs.values[0], median(&limits), hash);
+}
+
+static bool run(const struct options *o, const struct kernels *kernels, enum dtype type,
+                const size_t shape[3], const char *read)
+{
+    struct bench b = {.options = o, .type = type, .M = shape[0], .N = shape[1], .K = shape[2]};
+    bool done = bench_new(&b, kernels);
+    if (done)
+        time_case(&b, read);
+    bench_free(&b);
+    return done;
+}
+
+/* ---- Options ---- */
+
+static bool parse_list(struct list *list, const char *text)
+{
+    char *end;
+    for (list->count = 0; list->count < LIST_MOST; text = end + 1) {
+        size_t value = strtoull(text, &end, 10);
+        if (end == text || value < 1 || value > 1 << 20 || (*end && *end != ','))
+            return false;
+        list->values[list->count++] = value;
+        if (!*end)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a list of names with commas has this one, in any case. */
+static bool listed(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (; *list; list += strcspn(list, ","), list += *list == ',')
+        if (strcspn(list, ",") == length && strncasecmp(list, name, length) == 0)
+            return true;
+    return false;
+}
+
+static bool parse(struct options *o, int argc, char **argv)
+{
+    static const struct option rows[] = {{"type", 1, NULL, 't'},    {"threads", 1, NULL, 'j'},
+                                         {"seconds", 1, NULL, 's'}, {"mega", 1, NULL, 'm'},
+                                         {"json", 0, NULL, 'J'},    {"csv", 0, NULL, 'C'},
+                                         {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "M:N:K:", rows, NULL)) != -1;) {
+        bool good = c != '?';
+        if (c == 'M' || c == 'N' || c == 'K')
+            good = parse_list(c == 'M' ? &o->M : c == 'N' ? &o->N : &o->K, optarg);
+        else if (c == 't')
+            o->types = optarg;
+        else if (c == 'j')
+            good = (o->threads = atoi(optarg)) > 0;
+        else if (c == 's')
+            o->seconds = atof(optarg);
+        else if (c == 'm')
+            o->bytes = (size_t)strtoull(optarg, NULL, 10) << 20;
+        else if (c == 'J' || c == 'C')
+            o->format = c == 'J' ? JSON : CSV;
+        if (!good)
+            return false;
+    }
+    return optind == argc;
+}
+
+static bool run_all(const struct options *o, const struct kernels *kernels, const char *read)
+{
+    for (size_t type = 0; type < TYPES; type++)
+        for (size_t m = 0; m < o->M.count; m++)
+            for (size_t n = 0; n < o->N.count; n++)
+                for (size_t k = 0; k < o->K.count; k++) {
+                    size_t shape[3] = {o->M.values[m], o->N.values[n], o->K.values[k]};
+                    if (listed(o->types, dtype_info(types[type])->name) &&
+                        !run(o, kernels, types[type], shape, read))
+                        return false;
+                }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.M = {4, {1, 8, 32, 512}},
+                        .N = {1, {8192}},
+                        .K = {1, {2048}},
+                        .types = "Q8_0,Q4_0,Q4_K,Q6_K",
+                        .threads = omp_get_num_procs(),
+                        .seconds = 0.2,
+                        .bytes = (size_t)256 << 20};
+    const struct kernels *kernels;
+    trib_error error;
+    if (!parse(&o, argc, argv)) {
+        fprintf(stderr, "usage: weight [--type LIST] [-M LIST] [-N LIST] [-K LIST] [--threads N] "
+                        "[--seconds T] [--mega BYTES] [--json | --csv]\n");
+        return 2;
+    }
+    if (kernels_choose(&kernels, getenv("TRIB_CPU"), &error) != TRIB_OK) {
+        fprintf(stderr, "weight: %s\n", error.message);
+        return EXIT_FAILURE;
+    }
+    void *read = huge_new(TRIB_MEASURE_BYTES);
+    if (o.format == TABLE)
+        printf("kernels %s\n%-7s %5s %6s %6s %7s %10s %10s %6s %9s %9s %-5s %6s %s\n",
+               kernels->name, "type", "M", "N", "K", "threads", "ms", "min ms", "runs", "rate",
+               "limit", "unit", "share", "hash");
+    if (o.format == CSV)
+        puts("type,M,N,K,threads,ms,ms_min,runs,rate,limit,unit,share,hash");
+    bool done = read && run_all(&o, kernels, read);
+    if (!done)
+        fprintf(stderr, "weight: no memory\n");
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}

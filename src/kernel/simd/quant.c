@@ -1,0 +1,239 @@
+/* Products with block-quantised weights. Contract and layout: kernel/quant.h.
+ *
+ * With one row, codes are taken apart on the way from memory to the products. With more, once for
+ * all rows, for a part of the panel that stays in the first-level cache while the rows
+ * pass over it.
+ */
+#include <assert.h>
+
+#include "kernel/simd/ops.h"
+#include "kernel/simd/quant_tile.h"
+#if defined(__AVX512VNNI__)
+#include "kernel/avx512/avx512.h"
+#endif
+
+/* Rows that two tiles of half as many take faster than a whole and a small one. */
+enum { EVEN_ROWS = ROWS == 6 ? 8 : 0 };
+
+/* Inputs of a part: 16 KiB of codes. */
+enum { PART = 512 };
+
+/* ---- Codes apart ---- */
+
+/* Those of units [t->first, t->end). */
+INLINE void unpack(enum dtype type, char *out, const struct tile *t)
+{
+    int inputs = (int)quant_layout(type).inputs, halves = inputs == 32 ? 1 : 2;
+    for (size_t i = t->first; i < t->end; i++)
+        for (int half = 0; half < halves; half++)
+            UNROLL
+    for (int part = 0; part < inputs / halves / 32; part++)
+        UNROLL
+    for (int g = 0; g < 8; g++, out += QUANT_WORD)
+        for (size_t output = 0; output < QUANT_OUTPUTS; output += LANES)
+            vi_store(out + 4 * output, quant_lifted(type, t->panel->panel + i * t->unit_bytes, half,
+                                                    part, g, output));
+}
+
+/* All rows over units [t->first, t->end). */
+INLINE void all_rows(enum dtype type, struct tile *t)
+{
+    t->row = 0;
+    while (t->panel->rows - t->row >= ROWS && t->panel->rows - t->row != EVEN_ROWS)
+        tile_rows(type, true, ROWS, t);
+#if defined(__AVX512VNNI__)
+    while (t->panel->rows - t->row >= 4)
+        tile_rows(type, true, 4, t);
+    if (t->panel->rows - t->row >= 2)
+        tile_rows(type, true, 2, t);
+#endif
+    while (t->row < t->panel->rows)
+        tile_rows(type, true, 1, t);
+}
+
+static void rows_32(struct tile *t)
+{
+    all_rows(DTYPE_Q8_0, t);
+}
+
+static void rows_32_mins(struct tile *t)
+{
+    all_rows(DTYPE_Q4_1, t);
+}
+
+static void rows_256_by_16(struct tile *t)
+{
+    all_rows(DTYPE_Q6_K, t);
+}
+
+static void rows_256_by_16_mins(struct tile *t)
+{
+    all_rows(DTYPE_Q2_K, t);
+}
+
+static void rows_256_by_32_mins(struct tile *t)
+{
+    all_rows(DTYPE_Q4_K, t);
+}
+
+static void rows_256_by_32(struct tile *t)
+{
+    all_rows(DTYPE_IQ4_XS, t);
+}
+
+/* What multiplies codes of a type that lie apart. */
+INLINE void rows(enum dtype type, struct tile *t)
+{
+    struct quant_layout l = quant_layout(type);
+    if (l.inputs == 32)
+        l.mins ? rows_32_mins(t) : rows_32(t);
+    else if (l.sub == 16)
+        l.mins ? rows_256_by_16_mins(t) : rows_256_by_16(t);
+    else
+        l.mins ? rows_256_by_32_mins(t) : rows_256_by_32(t);
+}
+
+INLINE void many_rows(enum dtype type, struct tile *t)
+{
+    _Alignas(64) char codes[PART / 4 * QUANT_WORD];
+    size_t inputs = quant_layout(type).inputs, units = t->panel->inputs / inputs;
+    t->codes = codes;
+    t->codes_bytes = inputs / 4 * QUANT_WORD;
+    for (t->first = 0; t->first < units; t->first = t->end) {
+        t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
+        unpack(type, codes, t);
+        rows(type, t);
+    }
+}
+
+/* ---- Panels ---- */
+
+INLINE struct tile tile_of(enum dtype type, const struct quant_panel *p)
+{
+    struct quant_layout l = quant_layout(type);
+    return (struct tile){.panel = p,
+                         .unit_bytes = quant_unit_bytes(l),
+                         .x_stride = quant_row_bytes(type, p->inputs),
+                         .end = p->inputs / l.inputs};
+}
+
+INLINE void panel(enum dtype type, const struct quant_panel *p)
+{
+    struct tile t = tile_of(type, p);
+    if (p->rows > 1)
+        many_rows(type, &t);
+    else if (p->rows == 1)
+        tile_rows(type, false, 1, &t);
+}
+
+/* Codes of Q8_0 lie apart in the panel. */
+static void panel_q8_0(const struct quant_panel *p)
+{
+    struct tile t = tile_of(DTYPE_Q8_0, p);
+    size_t units = t.end, step = PART / 32;
+    t.codes_bytes = t.unit_bytes;
+    for (t.first = 0; t.first < units; t.first = t.end) {
+        t.codes = p->panel + t.first * t.unit_bytes + quant_words_at(quant_layout(DTYPE_Q8_0));
+        t.end = units - t.first < step ? units : t.first + step;
+        rows_32(&t);
+    }
+}
+
+static void panel_q4_0(const struct quant_panel *p)
+{
+    panel(DTYPE_Q4_0, p);
+}
+
+static void panel_q4_1(const struct quant_panel *p)
+{
+    panel(DTYPE_Q4_1, p);
+}
+
+static void panel_q5_0(const struct quant_panel *p)
+{
+    panel(DTYPE_Q5_0, p);
+}
+
+static void panel_q5_1(const struct quant_panel *p)
+{
+    panel(DTYPE_Q5_1, p);
+}
+
+static void panel_q2_k(const struct quant_panel *p)
+{
+    panel(DTYPE_Q2_K, p);
+}
+
+static void panel_q3_k(const struct quant_panel *p)
+{
+    panel(DTYPE_Q3_K, p);
+}
+
+static void panel_q4_k(const struct quant_panel *p)
+{
+    panel(DTYPE_Q4_K, p);
+}
+
+static void panel_q5_k(const struct quant_panel *p)
+{
+    panel(DTYPE_Q5_K, p);
+}
+
+static void panel_q6_k(const struct quant_panel *p)
+{
+    panel(DTYPE_Q6_K, p);
+}
+
+static void panel_iq4_nl(const struct quant_panel *p)
+{
+    panel(DTYPE_IQ4_NL, p);
+}
+
+static void panel_iq4_xs(const struct quant_panel *p)
+{
+    panel(DTYPE_IQ4_XS, p);
+}
+
+void SIMD(quant_panel)(const struct quant_panel *p)
+{
+    switch (p->type) {
+    case DTYPE_Q8_0:
+        panel_q8_0(p);
+        break;
+    case DTYPE_Q4_0:
+        panel_q4_0(p);
+        break;
+    case DTYPE_Q4_1:
+        panel_q4_1(p);
+        break;
+    case DTYPE_Q5_0:
+        panel_q5_0(p);
+        break;
+    case DTYPE_Q5_1:
+        panel_q5_1(p);
+        break;
+    case DTYPE_Q2_K:
+        panel_q2_k(p);
+        break;
+    case DTYPE_Q3_K:
+        panel_q3_k(p);
+        break;
+    case DTYPE_Q4_K:
+        panel_q4_k(p);
+        break;
+    case DTYPE_Q5_K:
+        panel_q5_k(p);
+        break;
+    case DTYPE_Q6_K:
+        panel_q6_k(p);
+        break;
+    case DTYPE_IQ4_NL:
+        panel_iq4_nl(p);
+        break;
+    case DTYPE_IQ4_XS:
+        panel_iq4_xs(p);
+        break;
+    default:
+        assert(!"no product with this type");
+    }
+}

@@ -1,0 +1,321 @@
+/* Tiles of products with block-quantised weights: R rows by WIDTH vectors of outputs, over a run of
+ * units. Equations: kernel/quant.h.
+ *
+ * Bodies are compiled for constant `type`, `apart` and R. Of codes that lie apart, a byte each, the
+ * type stands for all that share its layout but for the size of a unit, which is a variable. Loops
+ * over such codes are loops, or else the code would not fit its cache.
+ */
+#ifndef KERNEL_SIMD_QUANT_TILE_H
+#define KERNEL_SIMD_QUANT_TILE_H
+
+#include "kernel/simd/quant_code.h"
+#include "kernel/simd/some.h"
+
+enum { WIDTH = 2 };
+
+/* Rows that fill the registers. */
+#if defined(__AVX512VNNI__)
+enum { ROWS = 6 };
+#elif defined(__AVX512F__)
+enum { ROWS = 4 };
+#else
+enum { ROWS = 3 };
+#endif
+
+struct tile {
+    const struct quant_panel *panel;
+    size_t unit_bytes;
+    size_t x_stride;
+    size_t first, end;  /* units */
+    const char *codes;  /* those that lie apart, from the first unit on: [inputs / 4] words */
+    size_t codes_bytes; /* from unit to unit */
+    size_t row, output; /* the first of the tile */
+};
+
+struct sums {
+    vi at[ROWS][WIDTH];
+};
+
+struct results {
+    vf at[ROWS][WIDTH];
+};
+
+/* ---- y ---- */
+
+/* How many floats of vector w exist. */
+INLINE size_t there(const struct tile *t, size_t w)
+{
+    size_t output = t->output + w * LANES;
+    return output < t->panel->outputs ? t->panel->outputs - output : 0;
+}
+
+INLINE void results_load(size_t R, struct results *y, const struct tile *t)
+{
+    const struct quant_panel *p = t->panel;
+    bool old = t->first > 0 || p->accumulate, bias = t->first == 0 && p->bias;
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++) {
+        size_t output = t->output + w * LANES, n = there(t, w);
+        vf start = bias && n ? vf_load_some(p->bias + output, n) : vf_set(0);
+        UNROLL
+        for (size_t r = 0; r < R; r++) {
+            y->at[r][w] = start;
+            if (old && n) {
+                vf before = vf_load_some(p->y + (t->row + r) * p->y_stride + output, n);
+                y->at[r][w] = bias ? vf_add(before, start) : before;
+            }
+        }
+    }
+}
+
+INLINE void results_store(size_t R, const struct results *y, const struct tile *t)
+{
+    const struct quant_panel *p = t->panel;
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++) {
+        size_t output = t->output + w * LANES, n = there(t, w);
+        UNROLL
+        for (size_t r = 0; r < R; r++)
+            if (n)
+                vf_store_some(p->y + (t->row + r) * p->y_stride + output, y->at[r][w], n);
+    }
+}
+
+/* Asks for the rows that come next: with wide matrices each is a page of its own. */
+INLINE void results_ask(size_t R, const struct tile *t)
+{
+    const struct quant_panel *p = t->panel;
+    for (size_t r = t->row + R; r < t->row + 2 * R && r < p->rows; r++)
+        for (size_t w = 0; w < WIDTH; w++)
+            _mm_prefetch((const char *)(p->y + r * p->y_stride + t->output + w * LANES),
+                         _MM_HINT_T0);
+}
+
+/* The float of row r, of which `first` is row 0's. */
+INLINE vf float_of(const struct tile *t, const float *first, size_t r)
+{
+    return vf_set(*(const float *)(const void *)((const char *)first + r * t->x_stride));
+}
+
+/* y += (d s) t, or y -= (d s) t; s [QUANT_OUTPUTS] in f16. */
+INLINE void results_add(size_t R, struct results *y, const struct tile *t, const char *s,
+                        const float *d, const struct results *terms, bool minus)
+{
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++) {
+        vf scale = vf_from_f16((const uint16_t *)(const void *)s + t->output + w * LANES);
+        if (minus)
+            scale = vf_negate(scale);
+        UNROLL
+        for (size_t r = 0; r < R; r++)
+            y->at[r][w] = vf_fma(vf_mul(float_of(t, d, r), scale), terms->at[r][w], y->at[r][w]);
+    }
+}
+
+/* ---- Sums of whole numbers ---- */
+
+INLINE void sums_zero(size_t R, struct sums *sums)
+{
+    UNROLL
+    for (size_t r = 0; r < R; r++)
+        UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        sums->at[r][w] = vi_zero();
+}
+
+/* Codes that may have 8 bits. */
+INLINE bool wide(enum dtype type)
+{
+    return !quant_layout(type).mins;
+}
+
+/* sums = -QUANT_ZERO times the sums of q; `start` is row 0's. */
+INLINE void sums_start(enum dtype type, size_t R, struct sums *sums, const struct tile *t,
+                       const int32_t *start)
+{
+    if (quant_layout(type).mins || WIDE_CODES_ARE_SIGNED) {
+        sums_zero(R, sums);
+        return;
+    }
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        vi x = vi_broadcast((const char *)start + r * t->x_stride);
+        UNROLL
+        for (size_t w = 0; w < WIDTH; w++)
+            sums->at[r][w] = x;
+    }
+}
+
+/* The sums in float32. */
+INLINE void sums_round(size_t R, struct results *out, const struct sums *sums)
+{
+    UNROLL
+    for (size_t r = 0; r < R; r++)
+        UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        out->at[r][w] = vf_from_vi(sums->at[r][w]);
+}
+
+/* sums += u q of four inputs from 128 half + 32 part + 4 g on, for g in [from, to). */
+INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, const struct tile *t,
+                     const char *unit, const char *codes, const int8_t *q, int half, int part,
+                     int from, int to)
+{
+    int s = 4 * half + part;
+    UNROLL
+    for (int g = from; g < to; g++) {
+        struct codes u[WIDTH];
+        UNROLL
+        for (size_t w = 0; w < WIDTH; w++) {
+            size_t output = t->output + w * LANES;
+            vi x = apart ? vi_load(codes + (s * 8 + g) * QUANT_WORD + 4 * output)
+                         : quant_lifted(type, unit, half, part, g, output);
+            u[w] = codes_make(wide(type), x);
+        }
+        UNROLL
+        for (size_t r = 0; r < R; r++) {
+            vi x = vi_broadcast((const char *)q + r * t->x_stride + s * 32 + g * 4);
+            UNROLL
+            for (size_t w = 0; w < WIDTH; w++)
+                sums->at[r][w] = vi_dot(wide(type), sums->at[r][w], u[w], x);
+        }
+    }
+}
+
+/* ---- Units of 32 ---- */
+
+INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, const struct tile *t,
+                    const char *unit, const char *codes, const struct quant_block32 *x)
+{
+    struct sums sums;
+    struct results terms;
+    sums_start(type, R, &sums, t, &x->start);
+    sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
+    sums_round(R, &terms, &sums);
+    results_add(R, y, t, unit, &x->d, &terms, false);
+    if (!quant_layout(type).mins)
+        return;
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++) {
+        const char *m = unit + QUANT_SCALES + 2 * (t->output + w * LANES);
+        vf mins = vf_from_f16((const uint16_t *)(const void *)m);
+        UNROLL
+        for (size_t r = 0; r < R; r++)
+            y->at[r][w] = vf_fma(float_of(t, &x->d_sum, r), mins, y->at[r][w]);
+    }
+}
+
+/* ---- Units of 256 ---- */
+
+/* total = total + c_b (sum u q - zero sum q) for both sub-blocks of a pair; of its number `fixed`
+ * is the part that is a constant where codes are taken apart. */
+INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *total,
+                     const struct tile *t, const char *unit, const char *codes,
+                     const struct quant_block256 *x, int half, int fixed)
+{
+    struct quant_layout l = quant_layout(type);
+    int pair = (l.sub == 16 ? 4 : 2) * half + fixed;
+    struct scales scales[WIDTH];
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        scales[w] = quant_scales(l, unit, pair, t->output + w * LANES);
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        int b = 2 * pair + i;
+        struct sums sums;
+        if (l.sub == 16) {
+            sums_start(type, R, &sums, t, &x->start16[b]);
+            sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, fixed, 4 * i, 4 * i + 4);
+        } else {
+            sums_start(type, R, &sums, t, &x->start32[b]);
+            sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, 2 * fixed + i, 0, 8);
+        }
+        UNROLL
+        for (size_t r = 0; r < R; r++)
+            UNROLL
+        for (size_t w = 0; w < WIDTH; w++)
+            total->at[r][w] = vf_fma(scales[w].c[i], vf_from_vi(sums.at[r][w]), total->at[r][w]);
+    }
+}
+
+/* total += e_b sum q for both sub-blocks of a pair */
+INLINE void add_pair_mins(enum dtype type, size_t R, struct sums *total, const struct tile *t,
+                          const char *unit, const struct quant_block256 *x, int pair)
+{
+    struct quant_layout l = quant_layout(type);
+    const int16_t *both = l.sub == 16 ? &x->sum16[2 * pair] : &x->sum32[2 * pair];
+    vi e[WIDTH];
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        e[w] = quant_scales(l, unit, pair, t->output + w * LANES).e;
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        vi sum = vi_broadcast((const char *)both + r * t->x_stride);
+        UNROLL
+        for (size_t w = 0; w < WIDTH; w++)
+            total->at[r][w] = vi_dot_pairs(total->at[r][w], e[w], sum);
+    }
+}
+
+INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, const struct tile *t,
+                     const char *unit, const char *codes, const struct quant_block256 *x)
+{
+    struct quant_layout l = quant_layout(type);
+    int pairs = 128 / (int)l.sub;
+    struct results terms;
+    struct sums mins;
+    UNROLL
+    for (size_t r = 0; r < R; r++)
+        UNROLL
+    for (size_t w = 0; w < WIDTH; w++)
+        terms.at[r][w] = vf_set(0);
+    if (apart) {
+        for (int pair = 0; pair < pairs; pair++)
+            add_pair(type, apart, R, &terms, t, unit, codes, x, 0, pair);
+    } else {
+        for (int half = 0; half < 2; half++)
+            UNROLL
+        for (int fixed = 0; fixed < pairs / 2; fixed++)
+            add_pair(type, apart, R, &terms, t, unit, codes, x, half, fixed);
+    }
+    results_add(R, y, t, unit, &x->d, &terms, false);
+    if (!l.mins)
+        return;
+    sums_zero(R, &mins);
+    for (int pair = 0; pair < pairs; pair++)
+        add_pair_mins(type, R, &mins, t, unit, x, pair);
+    sums_round(R, &terms, &mins);
+    results_add(R, y, t, unit + QUANT_SCALES, &x->d, &terms, true);
+}
+
+/* ---- A tile ---- */
+
+INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct tile *t)
+{
+    const char *x = t->panel->x + t->row * t->x_stride;
+    const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
+    struct results y;
+    results_load(R, &y, t);
+    results_ask(R, t);
+    for (size_t i = t->first; i < t->end; i++) {
+        if (quant_layout(type).inputs == 32) {
+            unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i);
+        } else {
+            __asm__ volatile("" : "+m"(y)); /* y is rarely needed: the registers are for sums */
+            unit_256(type, apart, R, &y, t, unit, codes, (const struct quant_block256 *)x + i);
+        }
+        unit += t->unit_bytes;
+        codes += t->codes_bytes;
+    }
+    results_store(R, &y, t);
+}
+
+/* The next R rows with all outputs of the panel. */
+INLINE void tile_rows(enum dtype type, bool apart, size_t R, struct tile *t)
+{
+    for (t->output = 0; t->output < t->panel->outputs; t->output += WIDTH * LANES)
+        tile_outputs(type, apart, R, t);
+    t->row += R;
+}
+
+#endif
