@@ -154,6 +154,8 @@ struct product_block {
     size_t words;          /* of terms; 0: c = start */
     const void *a;         /* [rows] of words, `a_stride` words from row to row */
     size_t a_stride;
+    size_t a_step; /* words from term to term: 1, or of a panel that has rows for its columns,
+                      PRODUCT_COLUMNS, with an `a_stride` of 1 */
     const void *b; /* [words][PRODUCT_COLUMNS], aligned to 64 */
     float *c;      /* [rows][columns], c_stride floats from row to row */
     size_t c_stride;

@@ -54,6 +54,7 @@ void packed_product(const struct packed *p, float *c, const float *a, size_t row
             .words = p->words,
             .a = words,
             .a_stride = stride,
+            .a_step = 1,
             .b = p->panels + n * p->words * sizeof(float),
             .c = c + n,
             .c_stride = p->N,

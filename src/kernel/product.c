@@ -3,7 +3,8 @@
  * Each thread takes a rectangle of c and makes its own copies of a and b, a block of terms at a
  * time, so that what is copied is in its own caches when its tiles read it and no thread waits for
  * another. b is packed into panels of PRODUCT_COLUMNS columns; a is read where it lies unless its
- * rows lie across memory or are to be rounded.
+ * rows lie across memory or are to be rounded. Many rows that lie across are packed like b, not
+ * turned, which takes a third of the time: a tile takes its rows from a panel, term after term.
  *
  * How terms are cut into blocks shows in no bit: the chain of an element goes on through c.
  */
@@ -22,23 +23,25 @@ enum { MANY_TERMS = 1024, COPY_WORDS = 352, FEW_TERMS = 512, FEW_ACROSS_TERMS = 
 /* Bytes of the panels that are packed together, and terms of them at a time. */
 enum { STRIP_BYTES = 1 << 17, FEW_STRIP_BYTES = 1 << 15, STRIP_TERMS = 16 };
 
-/* Rows of a, copied together: a multiple of PRODUCT_ROWS. */
-enum { COPY_ROWS = 516 };
+/* Rows of a, copied together, and of a panel of those that lie across: multiples of PRODUCT_ROWS.
+ */
+enum { COPY_ROWS = 516, ACROSS_ROWS = 480, ACROSS_PANEL = 60 };
 
 /* Below this many multiply-adds waking the team costs more than it saves. */
 enum { SMALL_WORK = 1 << 15 };
 
 /* Cycles for each term: of a tile, of packing a panel whose columns lie apart or together, and of
- * copying a row of a. What is cheapest is cut. */
-enum { TILE_CYCLES = 24, TURN_CYCLES = 26, PACK_CYCLES = 20, COPY_CYCLES = 1 };
+ * copying a tile's rows of a, or packing them. What is cheapest is cut. */
+enum { TILE_CYCLES = 24, TURN_CYCLES = 26, PACK_CYCLES = 20, COPY_CYCLES = 6, ACROSS_CYCLES = 2 };
 
 struct plan {
     const struct kernels *kernels;
     const struct product *product;
     bool pairs;           /* a word is two terms */
     size_t terms;         /* of a block: even */
-    bool copied;          /* a is copied */
     bool few;             /* rows */
+    bool copied;          /* a is copied */
+    bool across;          /* it is packed like b */
     size_t rows;          /* of a block */
     size_t a_stride;      /* words from row to row */
     size_t strip;         /* panels packed together */
@@ -73,10 +76,11 @@ static struct plan plan_of(const struct kernels *kernels, const struct product *
 {
     struct plan p = {.kernels = kernels, .product = t};
     p.pairs = t->arithmetic == DTYPE_BF16 && kernels->product_pairs;
-    p.copied = t->a_k != 1 || t->arithmetic == DTYPE_BF16;
     p.few = t->M <= FEW_ROWS;
+    p.copied = t->a_k != 1 || t->arithmetic == DTYPE_BF16;
+    p.across = t->a_k != 1 && !p.few;
     p.terms = terms_of(&p);
-    p.rows = p.copied ? least(t->M, COPY_ROWS) : t->M;
+    p.rows = p.copied ? least(t->M, p.across ? ACROSS_ROWS : COPY_ROWS) : t->M;
     p.a_stride = t->a_m;
     if (p.copied) /* an odd number of cache lines: the rows of a tile lie in different sets */
         p.a_stride = (size_ceil_div(words_of(&p, p.few ? t->K : p.terms), 16) | 1) * 16;
@@ -86,6 +90,10 @@ static struct plan plan_of(const struct kernels *kernels, const struct product *
     size_t strip = (p.few ? FEW_STRIP_BYTES : STRIP_BYTES) / (p.panel_bytes + !p.panel_bytes);
     p.strip = t->b_n == 1 && strip > 1 ? least(strip, p.panels) : 1;
     p.copy_bytes = p.copied ? p.rows * p.a_stride * sizeof(float) : 0;
+    if (p.across) {
+        p.a_stride = 1;
+        p.copy_bytes = size_ceil_div(p.rows, ACROSS_PANEL) * p.panel_bytes;
+    }
     return p;
 }
 
@@ -101,36 +109,50 @@ struct rectangle {
     size_t m, rows, n, columns;
 };
 
-/* Packs the panels of a strip over terms [k, k + terms). Where the columns of b lie together, a few
- * rows of all panels at a time: so memory is read in longer runs. */
-static void pack_strip(const struct plan *p, size_t n, size_t columns, size_t k, size_t terms,
-                       char *panels)
+/* Packs columns of b, or rows of a that lie across, into panels of `wide` each over terms
+ * [k, k + terms). Where they lie together, a few terms of all panels at a time: so memory is read
+ * in longer runs. */
+static void pack(const struct plan *p, const float *from, size_t stride, size_t apart, size_t count,
+                 size_t wide, size_t terms, char *panels)
 {
-    const struct product *t = p->product;
-    size_t step = t->b_n == 1 ? STRIP_TERMS : terms;
+    size_t step = apart == 1 ? STRIP_TERMS : terms;
     for (size_t done = 0; done < terms; done += step)
-        for (size_t i = 0; i < columns; i += PRODUCT_COLUMNS) {
-            char *to = panels + i / PRODUCT_COLUMNS * p->panel_bytes;
-            p->kernels->product_panel(
-                t->arithmetic, to + words_of(p, done) * PRODUCT_COLUMNS * sizeof(float),
-                t->b + (k + done) * t->b_k + (n + i) * t->b_n, t->b_k, t->b_n,
-                least(terms - done, step), least(columns - i, PRODUCT_COLUMNS));
+        for (size_t i = 0; i < count; i += wide) {
+            char *to = panels + i / wide * p->panel_bytes;
+            p->kernels->product_panel(p->product->arithmetic,
+                                      to + words_of(p, done) * PRODUCT_COLUMNS * sizeof(float),
+                                      from + done * stride + i * apart, stride, apart,
+                                      least(terms - done, step), least(count - i, wide));
         }
 }
 
-static float *copy_of(const struct plan *p, char *memory)
+static char *copy_of(const struct plan *p, char *memory)
 {
-    return (float *)(void *)(memory + p->strip * p->panel_bytes);
+    return memory + p->strip * p->panel_bytes;
 }
 
 static void copy_rows(const struct plan *p, const struct rectangle *at, size_t k, size_t terms,
                       char *memory)
 {
     const struct product *t = p->product;
-    if (p->copied)
-        p->kernels->product_rows(t->arithmetic, copy_of(p, memory), p->a_stride,
-                                 t->a + at->m * t->a_m + k * t->a_k, t->a_m, t->a_k, at->rows,
-                                 terms);
+    const float *from = t->a + at->m * t->a_m + k * t->a_k;
+    if (p->across)
+        pack(p, from, t->a_k, 1, at->rows, ACROSS_PANEL, terms, copy_of(p, memory));
+    else if (p->copied)
+        p->kernels->product_rows(t->arithmetic, copy_of(p, memory), p->a_stride, from, t->a_m,
+                                 t->a_k, at->rows, terms);
+}
+
+/* One panel of b against all rows of the rectangle, or one panel of a after the other. */
+static void compute_rows(const struct plan *p, struct product_block *block, size_t rows)
+{
+    size_t step = p->across ? ACROSS_PANEL : rows;
+    for (size_t m = 0; m < rows; m += step) {
+        block->rows = least(rows - m, step);
+        p->kernels->product_block(block);
+        block->a = (const char *)block->a + p->panel_bytes;
+        block->c += step * block->c_stride;
+    }
 }
 
 /* The rectangle over terms [k, k + terms), whose copy of a begins with term `copied`. */
@@ -141,22 +163,25 @@ static void compute_block(const struct plan *p, const struct rectangle *at, size
     size_t strip = p->strip * PRODUCT_COLUMNS;
     struct product_block block = {
         .arithmetic = t->arithmetic,
-        .rows = at->rows,
         .words = words_of(p, terms),
-        .a = p->copied ? copy_of(p, memory) + words_of(p, k - copied) : t->a + at->m * t->a_m + k,
         .a_stride = p->a_stride,
+        .a_step = p->across ? PRODUCT_COLUMNS : 1,
         .c_stride = t->c_m,
         .accumulate = t->accumulate || k > 0,
     };
     for (size_t i = 0; i < at->columns; i += PRODUCT_COLUMNS) {
         size_t n = at->n + i;
         if (i % strip == 0)
-            pack_strip(p, n, least(at->columns - i, strip), k, terms, memory);
+            pack(p, t->b + k * t->b_k + n * t->b_n, t->b_k, t->b_n, least(at->columns - i, strip),
+                 PRODUCT_COLUMNS, terms, memory);
         block.columns = least(at->columns - i, PRODUCT_COLUMNS);
+        block.a = t->a + at->m * t->a_m + k;
+        if (p->copied)
+            block.a = copy_of(p, memory) + words_of(p, k - copied) * sizeof(float);
         block.b = memory + i % strip / PRODUCT_COLUMNS * p->panel_bytes;
         block.c = t->c + at->m * t->c_m + n;
         block.bias = t->bias && k == 0 ? t->bias + n : NULL;
-        p->kernels->product_block(&block);
+        compute_rows(p, &block, at->rows);
     }
 }
 
@@ -209,7 +234,7 @@ static struct grid grid_of(const struct plan *p, size_t count)
     for (size_t down = 1; down <= count; down++) {
         size_t across = count / down;
         size_t tiles = size_ceil_div(p->tiles, down), panels = size_ceil_div(p->panels, across);
-        size_t copy = p->copied ? tiles * PRODUCT_ROWS * COPY_CYCLES : 0;
+        size_t copy = p->copied ? tiles * (p->across ? ACROSS_CYCLES : COPY_CYCLES) : 0;
         size_t cost = tiles * panels * TILE_CYCLES + panels * pack + copy;
         if (cost < best_cost) {
             best_cost = cost;

@@ -6,8 +6,8 @@
  * float32 and an element is the one chain of product.h, with the same bits in every table.
  *
  * Weights are read from memory once, each panel in one run: what a product with few rows takes is
- * the time that this takes. So panels are short enough to stay in the second-level cache while
- * further rows pass over them. */
+ * the time that this takes. With many rows a block of a panel stays in the second-level cache
+ * while all of them pass over it. */
 #include <string.h>
 
 #include "base/size.h"
@@ -154,6 +154,7 @@ static void compute_panel(const struct weight_job *job, const void *prepared, si
         .rows = rows,
         .columns = least(w->outputs - n, PRODUCT_COLUMNS),
         .a_stride = dense_row_bytes(w->kernels, w->type, w->inputs) / sizeof(float),
+        .a_step = 1,
         .c = job->y + n,
         .c_stride = job->y_stride,
         .bias = job->bias ? job->bias + n : NULL,

@@ -106,7 +106,7 @@ static inline struct asking asking_of(enum word word, const struct product_block
 INLINE void product_tile(enum word word, size_t R, size_t W, const struct product_block *t,
                          size_t m)
 {
-    size_t stride = t->a_stride * 4, step = TILE_VECTORS * word_step(word);
+    size_t stride = t->a_stride * 4, a_step = t->a_step * 4, step = TILE_VECTORS * word_step(word);
     const char *a = (const char *)t->a + m * stride, *b = t->b;
     float *c = t->c + m * t->c_stride;
     struct sums s;
@@ -114,7 +114,7 @@ INLINE void product_tile(enum word word, size_t R, size_t W, const struct produc
     size_t early = t->words > LATE ? t->words - LATE : 0;
     struct asking next = asking_of(word, t, m);
     for (size_t i = 0, part = 0; part < 2; part++) {
-        for (size_t end = part ? t->words : early; i < end; i++, a += 4, b += step) {
+        for (size_t end = part ? t->words : early; i < end; i++, a += a_step, b += step) {
             __m512 right[TILE_VECTORS];
             UNROLL
             for (size_t w = 0; w < W; w++)

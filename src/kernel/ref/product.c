@@ -44,7 +44,8 @@ void product_block_ref(const struct product_block *t)
             if (t->bias)
                 sum = t->accumulate ? sum + t->bias[n] : t->bias[n];
             for (size_t k = 0; k < t->words; k++)
-                sum = fmaf(a[m * t->a_stride + k], right_at(t, k * PRODUCT_COLUMNS + n), sum);
+                sum = fmaf(a[m * t->a_stride + k * t->a_step], right_at(t, k * PRODUCT_COLUMNS + n),
+                           sum);
             *c = sum;
         }
 }

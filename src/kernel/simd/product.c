@@ -64,7 +64,7 @@ INLINE void tile(enum dtype halves, const struct product_block *t, size_t m, siz
     const float *a = (const float *)t->a + m * t->a_stride;
     const char *b = (const char *)t->b + n * wide;
     float *c = t->c + m * t->c_stride + n;
-    size_t a_stride = t->a_stride, c_stride = t->c_stride;
+    size_t a_stride = t->a_stride, a_step = t->a_step, c_stride = t->c_stride;
     vf sum[ROWS][WIDTH];
 #pragma GCC unroll 6
     for (size_t r = 0; r < R; r++)
@@ -78,7 +78,7 @@ INLINE void tile(enum dtype halves, const struct product_block *t, size_t m, siz
                 sum[r][w] = t->bias ? vf_add(old, bias) : old;
             }
         }
-    for (size_t k = 0; k < t->words; k++, a++, b += PRODUCT_COLUMNS * wide) {
+    for (size_t k = 0; k < t->words; k++, a += a_step, b += PRODUCT_COLUMNS * wide) {
         vf right[WIDTH];
 #pragma GCC unroll 4
         for (size_t w = 0; w < W; w++)
@@ -131,7 +131,7 @@ void SIMD(product_block)(const struct product_block *t)
     do {
         size_t wide = t->halves == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
         part.words = t->words - k < TERMS ? t->words - k : TERMS;
-        part.a = (const float *)t->a + k;
+        part.a = (const float *)t->a + k * t->a_step;
         part.b = (const char *)t->b + k * PRODUCT_COLUMNS * wide;
         if (t->halves == DTYPE_F16)
             tiles(DTYPE_F16, &part);
