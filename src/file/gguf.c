@@ -177,7 +177,7 @@ trib_status gguf_open_one(struct gguf **out, const char *path, trib_error *error
 void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor)
 {
     const struct gguf_index *index = file->index;
-    const char *data = tensor->data, *map = index->map.bytes;
+    const uint8_t *data = tensor->data, *map = index->map.bytes;
     if (map && data >= map && data < map + index->map.size)
         file_map_release(&index->map, tensor->data, tensor->bytes);
     for (size_t i = 0; i < index->part_count; i++)
