@@ -27,7 +27,10 @@ bool talk_add(struct talk *talk, trib_role role, const char *bytes, size_t lengt
         return false;
     if (length > 0)
         memcpy(copy, bytes, length);
-    talk->messages[talk->count++] = (trib_message){role, {copy, length}};
+    trib_message *message = &talk->messages[talk->count++];
+    message->role = role;
+    message->text.bytes = copy;
+    message->text.length = length;
     return true;
 }
 
