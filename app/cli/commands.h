@@ -8,7 +8,7 @@
 #include "tributary/status.h"
 
 extern const struct command run_command, demo_command, inspect_command, tokenize_command,
-    bench_command, eval_command, tokenizer_command, train_command, compare_command;
+    bench_command, eval_command, tokenizer_command, train_command, compare_command, convert_command;
 
 /* From here on Ctrl-C and the like only set what interrupted() says; the second one ends the
  * program, as it would without us. */
