@@ -213,7 +213,11 @@ static void put_file_type(struct hf_folder *folder)
 static trib_status read_folder(struct hf_folder *folder, trib_error *error)
 {
     trib_status status =
-        read_json(&folder->config_json, folder->path, "config.json", SMALL_MOST, true, error);
+        read_json(&folder->config_json, folder->path, "config.json", SMALL_MOST, false, error);
+    if (status == TRIB_OK && !folder->config_json.root)
+        status =
+            error_set(error, TRIB_IO, "%s: expected a model, found a folder without config.json",
+                      folder->path);
     if (status == TRIB_OK)
         status = hf_config_read(folder, error);
     if (status == TRIB_OK && folder->config.kind == HF_BERT)

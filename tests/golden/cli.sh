@@ -34,7 +34,7 @@ for command in run inspect tokenize; do
     expect "$command without a model" 2 "" "trib $command: expected MODEL*" "$trib" $command
     expect "$command: a missing file" 1 "" "trib: $scratch/none: No such file*" \
         "$trib" $command "$scratch/none"
-    expect "$command: a directory" 1 "" "trib: $scratch: expected a file, found a directory" \
+    expect "$command: a directory" 1 "" "trib: $scratch: expected a model, found a folder without config.json" \
         "$trib" $command "$scratch"
     expect "$command: an empty file" 1 "" "trib: $scratch/empty: the file is empty" \
         "$trib" $command "$scratch/empty"
