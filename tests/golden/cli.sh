@@ -126,6 +126,18 @@ expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c 
     "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
     '$trib' eval '$own' '$scratch/lines' --json"
 
+expect "convert --help" 0 "Usage: trib convert *MODEL FILE*--type*" "" "$trib" convert --help
+expect "convert without a file" 2 "" "trib convert: expected MODEL FILE*" "$trib" convert "$own"
+expect "convert to a type that is none" 1 "" "trib: type: expected f32*found q1" \
+    "$trib" convert "$own" "$scratch/out.gguf" --type q1
+expect "convert a folder without weights" 1 "" "trib: *: expected a model, found a folder*" \
+    "$trib" convert "$scratch" "$scratch/out.gguf"
+expect "convert" 0 "" "" "$trib" convert "$own" "$scratch/out.gguf" --type q8_0
+expect "what was written is of the type" 0 '*"type":"Q8_0"*' "" \
+    "$trib" inspect "$scratch/out.gguf" --json
+expect "what was written runs" 0 "?*" "prefill 6 tokens*" \
+    "$trib" run "$scratch/out.gguf" -p "ROMEO:" -n 20
+
 story=', there was a little girl named Lily. She loved to play*Lily'
 expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \
     "$trib" run "$model" -p "Once upon a time" -n 256 --temperature 0
