@@ -4,7 +4,8 @@
     tools/hf_golden.py make TEXT FOLDER      writes the tokenizers and goldens of tests/golden/data/hf
     tools/hf_golden.py compare TRIB TEXT [PYTHON]
         makes a model of every architecture and compares: ids with tokenizers; and, with a PYTHON that
-        has cyllama (llama.cpp), its logits of what `trib convert` writes with those of transformers
+        has cyllama (llama.cpp), its logits of what `trib convert` writes with those of transformers; and
+        the loss of the text, by the folder itself, with that of transformers
     tools/hf_golden.py logits MODEL ID...    what PYTHON is started with
 
 Needs torch, transformers, tokenizers and sentencepiece.
@@ -156,7 +157,7 @@ def models_of(vocabulary):
     llama3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 64}
     long = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0 + 0.1 * i for i in range(8)],
-            "long_factor": [2.0 + 0.3 * i for i in range(8)], "original_max_position_embeddings": 256}
+            "long_factor": [2.0 + 0.3 * i for i in range(8)], "original_max_position_embeddings": 64}
     made = {
         "llama": (t.LlamaConfig(**grouped, attention_bias=True, tie_word_embeddings=False), "llama"),
         "llama3": (t.LlamaConfig(**grouped, head_dim=32, rope_parameters=llama3), "llama-bpe"),
@@ -171,7 +172,7 @@ def models_of(vocabulary):
                                       sliding_window=16), "gemma"),
         "phi3": (t.Phi3Config(**grouped, sliding_window=None, pad_token_id=0), "phi-3"),
         "phi3-long": (t.Phi3Config(**grouped, sliding_window=None, pad_token_id=0, rope_parameters=long,
-                                   original_max_position_embeddings=256), "phi-3"),
+                                   original_max_position_embeddings=64), "phi-3"),
         "gpt2": (t.GPT2Config(n_embd=64, n_layer=2, n_head=4, n_positions=256), "gpt-2"),
         "bert": (t.BertConfig(**size), "bert"),
     }
@@ -270,6 +271,29 @@ def llama_logits(path, ids, bert=False):
     return [list(context.get_embeddings_ith(i) if bert else context.get_logits_ith(i)) for i in range(len(ids))]
 
 
+def loss_of(model, ids, window):
+    """Windows one after the other, each token predicted from those before it in its window."""
+    import torch
+    total, count = 0.0, 0
+    for first in range(0, len(ids) - 1, window):
+        targets = torch.tensor(ids[first + 1:first + 1 + window])
+        logits = their_logits(model, ids[first:first + window])[:len(targets)]
+        total -= torch.log_softmax(logits, -1)[torch.arange(len(targets)), targets].sum().item()
+        count += len(targets)
+    return total / count
+
+
+def loss_differs(trib, folder, path, model):
+    """Our loss of the text, from the folder itself, against theirs."""
+    run = subprocess.run([trib, "eval", folder, path, "--json"], capture_output=True, text=True)
+    if run.returncode:
+        return True, run.stderr.strip()
+    ours = json.loads(run.stdout)
+    ids = json.loads(subprocess.run([trib, "tokenize", folder, path, "--json"], capture_output=True, text=True).stdout)
+    theirs = loss_of(model, ids["ids"], ours["context"])
+    return abs(ours["loss"] - theirs) > 1e-4 * theirs, f"loss {ours['loss']:.6f} here, {theirs:.6f} there"
+
+
 def compare(trib, path, python):
     import torch
     import transformers
@@ -299,7 +323,11 @@ def compare(trib, path, python):
                     said = f"largest difference {error:.1e}" + ("" if error < bound else ", TOO LARGE")
                     run.returncode = error >= bound
             failed += bool(run.returncode)
-            print(f"model {name:12} {said}")
+            if name != "bert":
+                wrong, loss = loss_differs(trib, str(folder), path, model)
+                failed += wrong
+                said += "; " + loss
+            print(f"model {name:12} {said}", flush=True)
         for name, parts in kinds.items():
             family = "bert" if name == "bert" else "gpt2"
             config = models_of(vocabulary)[family][0]

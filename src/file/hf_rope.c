@@ -153,7 +153,7 @@ static trib_status add_list(const struct rope *r, const char *key, const char *n
 }
 
 /* Phi-3: two lists of factors, for contexts within and beyond the original, and a factor of the
- * scores that makes up for it. */
+ * scores that makes up for it. The lists tell the kind of scaling; no key does. */
 static trib_status add_longrope(const struct rope *r, trib_error *error)
 {
     uint64_t context = r->folder->config.context, original;
@@ -167,7 +167,6 @@ static trib_status add_longrope(const struct rope *r, trib_error *error)
     double scale = (double)context / (double)original, factor = 1;
     if (scale > 1 && original > 1)
         factor = sqrt(1 + log(scale) / log((double)original));
-    put_type(r, "longrope");
     put_f32(r, "scaling.attn_factor", factor);
     return TRIB_OK;
 }

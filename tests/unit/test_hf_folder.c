@@ -529,8 +529,8 @@ static float *logits_of(const char *path, size_t *count)
 {
     static const int32_t ids[] = {0, 3, 6, 1, 5};
     trib_model *model;
-    trib_engine *engine;
-    trib_session *session;
+    trib_engine *engine = NULL;
+    trib_session *session = NULL;
     trib_error error;
     if (trib_model_open(&model, path, &error) || trib_engine_open(&engine, model, NULL, &error) ||
         trib_session_open(&session, engine, NULL, &error) ||
