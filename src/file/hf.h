@@ -91,7 +91,7 @@ struct hf_vocab_source {
     struct slice words;  /* vocab.txt */
     size_t rows;         /* of the embedding: no token has an id beyond */
     const char *name;    /* the model's */
-    bool phi3, bert;
+    bool phi3;
 };
 
 /* Puts the vocabulary and general.name, which depends on it. */
@@ -137,6 +137,7 @@ struct hf_vocab {
     struct hf_tokens tokens;
     struct hf_scratch *scratch;
     int64_t special[HF_SPECIALS]; /* ids, -1: none */
+    bool wordpiece;               /* [CLS] and [SEP] stand where others have BOS and EOS */
     bool add_bos, add_eos;
     trib_error *error;
 };

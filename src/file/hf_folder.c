@@ -158,7 +158,6 @@ static trib_status put_vocabulary(struct hf_folder *folder, trib_error *error)
             .rows = (size_t)folder->vocabulary,
             .name = name,
             .phi3 = folder->config.kind == HF_PHI3,
-            .bert = folder->config.kind == HF_BERT,
         };
         status = hf_vocab_put(folder->metadata, &source, error);
     }

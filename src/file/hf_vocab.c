@@ -195,7 +195,7 @@ static bool take_template_token(struct hf_vocab *v, const json_t *entry, enum hf
     int64_t id = token && json_is_string(token) ? find_token(v, json_slice(token)) : -1;
     if (id < 0 || *add)
         return false;
-    if (v->source->bert)
+    if (v->wordpiece)
         as = also;
     if (v->special[as] < 0)
         v->special[as] = id;
@@ -251,8 +251,8 @@ static void put_further_ends(struct hf_vocab *v)
 
 static void put_special(struct hf_vocab *v)
 {
-    bool bos = v->special[v->source->bert ? HF_CLASS : HF_BOS] >= 0;
-    bool eos = v->special[v->source->bert ? HF_SEPARATOR : HF_EOS] >= 0;
+    bool bos = v->special[v->wordpiece ? HF_CLASS : HF_BOS] >= 0;
+    bool eos = v->special[v->wordpiece ? HF_SEPARATOR : HF_EOS] >= 0;
     for (size_t i = 0; i < HF_SPECIALS; i++)
         if (v->special[i] >= 0)
             gguf_put_u32(v->out, special_names[i].key, (uint32_t)v->special[i]);
@@ -336,7 +336,7 @@ static trib_status read_all(struct hf_vocab *v)
     if (status != TRIB_OK)
         return status;
     find_named(v);
-    if (!v->source->bert)
+    if (!v->wordpiece)
         find_numbered(v);
     status = read_post_processor(v);
     if (status == TRIB_OK)
@@ -358,7 +358,6 @@ trib_status hf_vocab_put(struct gguf_writer *out, const struct hf_vocab_source *
         .tokens = {source->rows, calloc(source->rows, sizeof(struct slice)),
                    calloc(source->rows, sizeof(float)), calloc(source->rows, sizeof(int32_t))},
         .add_bos = true,
-        .add_eos = source->bert,
         .error = error,
     };
     trib_status status;

@@ -444,6 +444,7 @@ trib_status hf_wordpiece_read(struct hf_vocab *v)
     if (v->model && !json_is(json_object_get(json_field(v->file->root, "pre_tokenizer"), "type"),
                              "BertPreTokenizer"))
         return refuse(v, "pre_tokenizer", "BertPreTokenizer");
+    v->wordpiece = v->add_eos = true;
     gguf_put_string(v->out, KEY("model"), slice_of("bert"));
     gguf_put_string(v->out, KEY("pre"), slice_of("default"));
     trib_status status = v->model ? read_vocab(v) : read_words(v);

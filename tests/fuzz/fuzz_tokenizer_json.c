@@ -74,8 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          .words = files[3],
                                          .rows = ROWS,
                                          .name = "name",
-                                         .phi3 = size % 2,
-                                         .bert = size % 3 == 0};
+                                         .phi3 = size % 2};
         if (files[2].length == 0)
             source.pieces.bytes = NULL;
         if (files[3].length == 0)

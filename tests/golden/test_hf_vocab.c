@@ -59,8 +59,7 @@ static struct tokenizer *open_kind(const char *kind)
                                      .generation_config = &none,
                                      .pieces = {(const char *)pieces.bytes, pieces.size},
                                      .rows = 640,
-                                     .name = kind,
-                                     .bert = strcmp(kind, "bert") == 0};
+                                     .name = kind};
     if (hf_vocab_put(writer, &source, &error) || gguf_writer_bytes(writer, &bytes, &size, &error) ||
         gguf_parse(&file, bytes, size, kind, &error) || tokenizer_open(&made, file, &error))
         fail_msg("%s: %s", kind, error.message);
