@@ -147,8 +147,11 @@ static trib_text architecture(const trib_model *model)
 static void print_plain(const trib_model *model, const char *path, const struct verdict *verdict)
 {
     printf("file         %s\n", path);
-    printf("format       GGUF version %u, %" PRIu64 " bytes\n", trib_model_version(model),
-           trib_model_file_size(model));
+    if (trib_model_version(model) > 0)
+        printf("format       GGUF version %u, ", trib_model_version(model));
+    else
+        printf("format       Hugging Face folder, ");
+    printf("%" PRIu64 " bytes\n", trib_model_file_size(model));
     printf("architecture ");
     print_text(architecture(model), 60);
     putchar('\n');

@@ -1,4 +1,4 @@
-/* Tributary: model files. What is in one, and its tokenizer.
+/* Tributary: model files. What is in one, its tokenizer, and writing it anew.
  *
  *     trib_model *model;
  *     trib_error error;
@@ -8,8 +8,9 @@
  *     trib_model_close(model);
  *
  * A model file is opened, checked and described here; engine.h runs it. Files are GGUF, versions 2
- * and 3 (github.com/ggml-org/ggml, docs/gguf.md). They are mapped, not read, and must not be
- * shortened while open.
+ * and 3 (github.com/ggml-org/ggml, docs/gguf.md), or folders as downloaded from Hugging Face
+ * (config.json, safetensors files, tokenizer), which are seen as the GGUF files that llama.cpp's
+ * converter makes of them. They are mapped, not read, and must not be shortened while open.
  *
  * Threads: an open model does not change, so any number of threads may use it; a decoder belongs to
  * one thread at a time.
@@ -29,9 +30,10 @@ extern "C" {
 
 typedef struct trib_model trib_model;
 
-/* Opens and checks a file. It need not be one that this build can run: any well-formed file can be
- * described, and any known vocabulary used. On failure *out is NULL: TRIB_IO (missing, unreadable,
- * a directory), TRIB_FORMAT (not GGUF, or malformed), TRIB_UNSUPPORTED (another version). */
+/* Opens and checks a file or a folder. A file need not be one that this build can run: any
+ * well-formed one can be described, and any known vocabulary used. On failure *out is NULL: TRIB_IO
+ * (missing, unreadable), TRIB_FORMAT (not GGUF, or malformed), TRIB_UNSUPPORTED (another version; a
+ * folder whose architecture, tokenizer or settings are not known). */
 trib_status trib_model_open(trib_model **out, const char *path, trib_error *error);
 
 /* NULL is allowed. Engines and decoders of the model must be closed before. */
@@ -79,7 +81,7 @@ typedef struct trib_tensor {
     uint64_t bytes;
 } trib_tensor;
 
-uint32_t trib_model_version(const trib_model *model);   /* of the format */
+uint32_t trib_model_version(const trib_model *model);   /* of the format; 0: a folder */
 uint64_t trib_model_file_size(const trib_model *model); /* bytes */
 
 size_t trib_model_metadata_count(const trib_model *model);
@@ -97,6 +99,19 @@ typedef struct trib_model_shape {
 
 /* TRIB_OK where this build can run the model; otherwise says why not. */
 trib_status trib_model_describe(const trib_model *model, trib_model_shape *out, trib_error *error);
+
+/* ---- Writing ---- */
+
+/* Called while a model is written with the bytes of weights done and all of them; false stops. */
+typedef bool trib_convert_progress(void *context, uint64_t done, uint64_t total);
+
+/* Writes the model as a GGUF file, whole or not at all, that llama.cpp reads too. `type` is that of
+ * the matrices: "f32", "f16", "bf16", "q8_0" (rows that are no multiple of 32 become f16), or NULL:
+ * each as it is. What has one dimension is f32. `progress` may be NULL. On failure: TRIB_INVALID
+ * (no such type), TRIB_UNSUPPORTED (weights of a type that cannot be converted), TRIB_IO,
+ * TRIB_NO_MEMORY, TRIB_FULL (stopped). */
+trib_status trib_model_convert(const trib_model *model, const char *path, const char *type,
+                               trib_convert_progress *progress, void *context, trib_error *error);
 
 /* ---- Tokenizer ---- */
 

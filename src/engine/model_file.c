@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "file/hf_folder.h"
 #include "model/config.h"
 #include "text/utf8.h"
 #include "train/predictor_file.h"
@@ -15,7 +16,8 @@ trib_status trib_model_open(trib_model **out, const char *path, trib_error *erro
     trib_model *model = calloc(1, sizeof *model);
     if (!model)
         return error_no_memory(error, path, sizeof *model);
-    trib_status status = gguf_open(&model->file, path, error);
+    trib_status status = hf_folder_is(path) ? hf_folder_open(&model->file, path, error)
+                                            : gguf_open(&model->file, path, error);
     if (status != TRIB_OK) {
         free(model);
         return status;

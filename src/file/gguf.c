@@ -14,6 +14,7 @@
  */
 #include "file/gguf_reader.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -209,6 +210,47 @@ bool gguf_reads(const struct gguf *file, const char *path)
     return false;
 }
 
+trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, const char *name,
+                          const struct gguf_tensor *tensors, size_t count, void *owner,
+                          void (*release)(void *owner), trib_error *error)
+{
+    struct gguf *file;
+    trib_status status = gguf_parse(out, bytes, size, name, error);
+    if (status != TRIB_OK)
+        return status;
+    file = *out;
+    assert(file->tensor_count == 0);
+    struct gguf_index *index = file->index;
+    free(index->by_name.slots);
+    index->by_name.slots = NULL;
+    struct gguf_tensor *copy = realloc(index->tensors, (count + 1) * sizeof *copy);
+    if (!copy)
+        status = error_no_memory(error, "the tensors", count * sizeof *copy);
+    else
+        file->tensors = index->tensors = copy;
+    if (status == TRIB_OK)
+        status = table_open(&index->by_name, count, error);
+    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
+        copy[i] = tensors[i];
+        uint32_t *slot = tensor_slot(index, copy[i].name);
+        if (*slot)
+            status = error_set(error, TRIB_FORMAT, "%s: tensor %s stands twice", file->name,
+                               show(copy[i].name).text);
+        *slot = (uint32_t)i + 1;
+        file->tensor_count = i + 1;
+        file->size += copy[i].bytes;
+    }
+    if (status != TRIB_OK) {
+        gguf_close(file);
+        *out = NULL;
+        return status;
+    }
+    file->version = 0;
+    index->owner = owner;
+    index->release = release;
+    return TRIB_OK;
+}
+
 void gguf_close(struct gguf *file)
 {
     if (!file)
@@ -225,6 +267,8 @@ void gguf_close(struct gguf *file)
     free(index->by_name.slots);
     free(index->tensors);
     free(index->name);
+    if (index->release)
+        index->release(index->owner);
     free(index);
     free(file);
 }

@@ -70,8 +70,8 @@ struct gguf_tensor {
 
 struct gguf {
     const char *name; /* for messages: the path */
-    uint32_t version;
-    uint64_t size; /* of the file, or of all parts, bytes */
+    uint32_t version; /* 0: assembled */
+    uint64_t size;    /* of the file, or of all parts, bytes */
     size_t value_count;
     const struct gguf_value *values; /* in the order of the file */
     size_t tensor_count;
@@ -95,6 +95,15 @@ void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor);
 
 /* Whether `path` is the file, or one of the parts, that was opened. */
 bool gguf_reads(const struct gguf *file, const char *path);
+
+/* A file whose parts lie apart: `bytes` are a whole GGUF file without tensors, for the metadata,
+ * and `tensors`, which are copied, point to names and data wherever they are. Their types, shapes
+ * and sizes are believed; a name that stands twice is TRIB_FORMAT. The version becomes 0, the size
+ * that of metadata and data. After success gguf_close calls release(owner), which frees what was
+ * given; after a failure nobody does. */
+trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, const char *name,
+                          const struct gguf_tensor *tensors, size_t count, void *owner,
+                          void (*release)(void *owner), trib_error *error);
 
 /* Closes; NULL is allowed. */
 void gguf_close(struct gguf *file);

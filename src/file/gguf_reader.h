@@ -21,6 +21,8 @@ struct gguf_index {
     struct gguf_value *values;
     struct gguf_tensor *tensors;
     struct table by_key, by_name;
+    void *owner; /* of the parts of an assembled file */
+    void (*release)(void *owner);
 };
 
 struct reader {

@@ -35,7 +35,7 @@ for command in run embed inspect tokenize; do
     expect "$command without a model" 2 "" "trib $command: expected MODEL*" "$trib" $command
     expect "$command: a missing file" 1 "" "trib: $scratch/none: No such file*" \
         "$trib" $command "$scratch/none"
-    expect "$command: a directory" 1 "" "trib: $scratch: expected a file, found a directory" \
+    expect "$command: a directory" 1 "" "trib: $scratch: expected a model, found a folder without config.json" \
         "$trib" $command "$scratch"
     expect "$command: an empty file" 1 "" "trib: $scratch/empty: the file is empty" \
         "$trib" $command "$scratch/empty"
@@ -203,6 +203,18 @@ expect "the model continues a name" 0 "?*" "prefill 6 tokens*decode 200 tokens*"
 expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c \
     "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
     '$trib' eval '$own' '$scratch/lines' --json"
+
+expect "convert --help" 0 "Usage: trib convert *MODEL FILE*--type*" "" "$trib" convert --help
+expect "convert without a file" 2 "" "trib convert: expected MODEL FILE*" "$trib" convert "$own"
+expect "convert to a type that is none" 1 "" "trib: type: expected f32*found q1" \
+    "$trib" convert "$own" "$scratch/out.gguf" --type q1
+expect "convert a folder without weights" 1 "" "trib: *: expected a model, found a folder*" \
+    "$trib" convert "$scratch" "$scratch/out.gguf"
+expect "convert" 0 "" "" "$trib" convert "$own" "$scratch/out.gguf" --type q8_0
+expect "what was written is of the type" 0 '*"type":"Q8_0"*' "" \
+    "$trib" inspect "$scratch/out.gguf" --json
+expect "what was written runs" 0 "?*" "prefill 6 tokens*" \
+    "$trib" run "$scratch/out.gguf" -p "ROMEO:" -n 20
 
 story=', there was a little girl named Lily. She loved to play*Lily'
 expect_with_data "the golden story" 0 "$story" "prefill 5 tokens*decode 256 tokens*" \

@@ -1,0 +1,684 @@
+/* Folders as downloaded from Hugging Face: what becomes of names, numbers and settings, and that
+ * what does not fit together is refused. That the whole is what llama.cpp's converter makes is
+ * shown by tools/hf_golden.py, which compares logits. */
+#include <math.h>
+#include <unistd.h>
+
+#include "base/half.h"
+#include "file/hf_folder.h"
+#include "hf_build.h"
+#include "kernel/ref/ref.h"
+#include "test.h"
+#include "tiny_model.h"
+#include "tributary/engine.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static struct gguf *open_folder(const struct hf_build *b)
+{
+    struct gguf *file;
+    trib_error error;
+    if (hf_folder_open(&file, b->path, &error))
+        fail_msg("%s", error.message);
+    return file;
+}
+
+/* Element i of a tensor that must be there. */
+static float number_of(const struct gguf *file, const char *name, uint64_t i)
+{
+    const struct gguf_tensor *t = gguf_find_tensor(file, name);
+    uint16_t half;
+    float single;
+    if (!t)
+        fail_msg("no tensor %s", name);
+    if (t->type == DTYPE_F32) {
+        memcpy(&single, t->data + 4 * i, sizeof single);
+        return single;
+    }
+    memcpy(&half, t->data + 2 * i, sizeof half);
+    return t->type == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half);
+}
+
+static double value_of(const struct gguf *file, const char *key)
+{
+    const struct gguf_value *value = gguf_find(file, key);
+    if (!value)
+        fail_msg("no key %s", key);
+    return gguf_number(value, 0);
+}
+
+static void assert_string(const struct gguf *file, const char *key, const char *expected)
+{
+    struct slice text;
+    trib_error error;
+    if (gguf_get_string(file, key, &text, NULL, &error))
+        fail_msg("%s", error.message);
+    if (!slice_is(text, expected))
+        fail_msg("%s: expected %s, found %.*s", key, expected, (int)text.length, text.bytes);
+}
+
+/* Row r of q, in the order of adjacent pairs, was row h D + p D/2 + j where r = h D + 2 j + p. */
+static void assert_permuted(const struct gguf *file, const char *name, uint64_t heads, uint64_t D,
+                            uint64_t columns)
+{
+    for (uint64_t h = 0; h < heads; h++)
+        for (uint64_t j = 0; j < D / 2; j++)
+            for (uint64_t p = 0; p < 2; p++)
+                for (uint64_t c = 0; c < columns; c++) {
+                    uint64_t row = h * D + 2 * j + p, from = h * D + p * (D / 2) + j;
+                    assert_true(number_of(file, name, row * columns + c) ==
+                                hf_build_number(from * columns + c));
+                }
+}
+
+static void llama(void **state)
+{
+    static const char *const types[] = {"F32", "F16", "BF16"};
+    static const enum dtype expected[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct hf_build b;
+        hf_build_open(&b);
+        hf_build_llama(&b, "LlamaForCausalLM", "\"rope_theta\": 5e5,", types[i]);
+        hf_build_tensor(&b, "model.layers.1.self_attn.q_proj.bias", types[i], 1, (uint64_t[]){16},
+                        NULL);
+        hf_build_tensor(&b, "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", 1,
+                        (uint64_t[]){2}, NULL);
+        hf_build_weights(&b, "model.safetensors");
+        struct gguf *file = open_folder(&b);
+        assert_int_equal(file->version, 0);
+        assert_int_equal(file->tensor_count, 3 + 2 * 9 + 1);
+        assert_string(file, "general.architecture", "llama");
+        assert_int_equal(value_of(file, "llama.block_count"), 2);
+        assert_int_equal(value_of(file, "llama.attention.head_count_kv"), 2);
+        assert_int_equal(value_of(file, "llama.rope.dimension_count"), 4);
+        assert_int_equal(value_of(file, "llama.rope.freq_base"), 500000);
+        assert_true((float)value_of(file, "llama.attention.layer_norm_rms_epsilon") == 1e-5f);
+        assert_int_equal(value_of(file, "tokenizer.ggml.eos_token_id"), 7);
+        const struct gguf_tensor *down = gguf_find_tensor(file, "blk.1.ffn_down.weight");
+        assert_non_null(down);
+        assert_int_equal(down->type, expected[i]);
+        assert_int_equal(down->shape[0], 24);
+        assert_int_equal(down->shape[1], 16);
+        assert_int_equal(gguf_find_tensor(file, "blk.0.attn_norm.weight")->type, DTYPE_F32);
+        for (uint64_t j = 0; j < 16; j++)
+            assert_true(number_of(file, "blk.0.attn_norm.weight", j) == hf_build_number(j));
+        assert_true(number_of(file, "output.weight", 9) == hf_build_number(9));
+        assert_permuted(file, "blk.0.attn_q.weight", 4, 4, 16);
+        assert_permuted(file, "blk.1.attn_k.weight", 2, 4, 16);
+        assert_permuted(file, "blk.1.attn_q.bias", 4, 4, 1);
+        gguf_close(file);
+        hf_build_close(&b);
+    }
+}
+
+/* Qwen 2 keeps the order of rows; what is tied is left out. */
+static void qwen2(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "Qwen2ForCausalLM", "\"tie_word_embeddings\": true,", "BF16");
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_string(file, "general.architecture", "qwen2");
+    assert_null(gguf_find_tensor(file, "output.weight"));
+    for (uint64_t i = 0; i < 256; i++)
+        assert_true(number_of(file, "blk.0.attn_q.weight", i) == hf_build_number(i));
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+static void gemma2_adds_one_to_norms(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "Gemma2ForCausalLM", "\"head_dim\": 4, \"query_pre_attn_scalar\": 16,",
+                   "BF16");
+    for (int layer = 0; layer < 2; layer++) {
+        char name[96];
+        snprintf(name, sizeof name, "model.layers.%d.pre_feedforward_layernorm.weight", layer);
+        hf_build_tensor(&b, name, "BF16", 1, (uint64_t[]){16}, NULL);
+        snprintf(name, sizeof name, "model.layers.%d.post_feedforward_layernorm.weight", layer);
+        hf_build_tensor(&b, name, "BF16", 1, (uint64_t[]){16}, NULL);
+    }
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    static const char *const norms[] = {"output_norm.weight", "blk.0.attn_norm.weight",
+                                        "blk.1.post_attention_norm.weight", "blk.1.ffn_norm.weight",
+                                        "blk.0.post_ffw_norm.weight"};
+    for (size_t i = 0; i < COUNT(norms); i++)
+        for (uint64_t j = 0; j < 16; j++)
+            assert_true(number_of(file, norms[i], j) == hf_build_number(j) + 1);
+    assert_int_equal(value_of(file, "gemma2.attn_logit_softcapping"), 50);
+    assert_int_equal(value_of(file, "gemma2.final_logit_softcapping"), 30);
+    assert_int_equal(value_of(file, "gemma2.attention.sliding_window"), 4096);
+    assert_true(value_of(file, "gemma2.attention.scale") == 0.25);
+    assert_null(gguf_find_tensor(file, "output.weight"));
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+static void gpt2_is_transposed(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t rows, columns;
+    } tensors[] = {
+        {"transformer.wte.weight", 8, 4},
+        {"transformer.wpe.weight", 16, 4},
+        {"transformer.ln_f.weight", 4, 0},
+        {"transformer.ln_f.bias", 4, 0},
+        {"transformer.h.0.ln_1.weight", 4, 0},
+        {"transformer.h.0.ln_1.bias", 4, 0},
+        {"transformer.h.0.ln_2.weight", 4, 0},
+        {"transformer.h.0.ln_2.bias", 4, 0},
+        {"transformer.h.0.attn.c_attn.weight", 4, 12},
+        {"transformer.h.0.attn.c_attn.bias", 12, 0},
+        {"transformer.h.0.attn.c_proj.weight", 4, 4},
+        {"transformer.h.0.attn.c_proj.bias", 4, 0},
+        {"transformer.h.0.mlp.c_fc.weight", 4, 16},
+        {"transformer.h.0.mlp.c_fc.bias", 16, 0},
+        {"transformer.h.0.mlp.c_proj.weight", 16, 4},
+        {"transformer.h.0.mlp.c_proj.bias", 4, 0},
+        {"transformer.h.0.attn.bias", 16, 16},
+    };
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_text(&b, "config.json",
+                  "{\"architectures\": [\"GPT2LMHeadModel\"], \"n_embd\": 4, \"n_head\": 2,"
+                  "\"n_layer\": 1, \"n_positions\": 16, \"n_inner\": null, \"vocab_size\": 8}");
+    hf_build_text(&b, "tokenizer.json", hf_build_tokenizer);
+    for (size_t i = 0; i < COUNT(tensors); i++)
+        hf_build_tensor(&b, tensors[i].name, "F16", tensors[i].columns ? 2 : 1,
+                        (uint64_t[]){tensors[i].rows, tensors[i].columns}, NULL);
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_int_equal(file->tensor_count, COUNT(tensors) - 1);
+    assert_int_equal(value_of(file, "gpt2.feed_forward_length"), 16);
+    assert_int_equal(value_of(file, "gpt2.context_length"), 16);
+    const struct gguf_tensor *qkv = gguf_find_tensor(file, "blk.0.attn_qkv.weight");
+    assert_int_equal(qkv->shape[0], 4);
+    assert_int_equal(qkv->shape[1], 12);
+    for (uint64_t r = 0; r < 12; r++)
+        for (uint64_t c = 0; c < 4; c++)
+            assert_true(number_of(file, "blk.0.attn_qkv.weight", r * 4 + c) ==
+                        hf_build_number(c * 12 + r));
+    assert_int_equal(gguf_find_tensor(file, "position_embd.weight")->type, DTYPE_F32);
+    assert_true(number_of(file, "blk.0.attn_qkv.bias", 11) == hf_build_number(11));
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+/* The factors of Llama 3.1's rule, by its definition: D = 4, base 100, so wavelengths of tau and 10
+ * tau; an original context of 64, factor 8, low 1 and high 4: 64 / 4 = 16 lies between them. */
+static void llama3_factors(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(
+        &b, "LlamaForCausalLM",
+        "\"rope_theta\": 100, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+        "\"low_freq_factor\": 1, \"high_freq_factor\": 4,"
+        "\"original_max_position_embeddings\": 64},",
+        "F32");
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    double wave = 10 * 2 * acos(-1), smooth = (64 / wave - 1) / 3;
+    assert_true(number_of(file, "rope_freqs.weight", 0) == 1);
+    assert_true(number_of(file, "rope_freqs.weight", 1) ==
+                (float)(1 / ((1 - smooth) / 8 + smooth)));
+    assert_null(gguf_find(file, "llama.rope.scaling.type"));
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+static void yarn_and_new_names(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "MistralForCausalLM",
+                   "\"sliding_window\": 32, \"rope_parameters\": {\"rope_type\": \"yarn\","
+                   "\"factor\": 4.0, \"rope_theta\": 1e6, \"beta_fast\": 16,"
+                   "\"original_max_position_embeddings\": 16},",
+                   "F32");
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_string(file, "llama.rope.scaling.type", "yarn");
+    assert_int_equal(value_of(file, "llama.rope.scaling.factor"), 4);
+    assert_int_equal(value_of(file, "llama.rope.scaling.original_context_length"), 16);
+    assert_int_equal(value_of(file, "llama.rope.scaling.yarn_beta_fast"), 16);
+    assert_int_equal(value_of(file, "llama.rope.freq_base"), 1000000);
+    assert_int_equal(value_of(file, "llama.attention.sliding_window"), 32);
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+/* ---- Vocabulary ---- */
+
+static void settings_of_the_tokenizer(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_weights(&b, "model.safetensors");
+    hf_build_text(&b, "tokenizer_config.json",
+                  "{\"bos_token\": {\"content\": \"a\"}, \"eos_token\": \"b\","
+                  "\"add_bos_token\": true, \"chat_template\": \"{{ x }}\"}");
+    hf_build_text(&b, "generation_config.json", "{\"eos_token_id\": [1, 7]}");
+    struct gguf *file = open_folder(&b);
+    assert_int_equal(value_of(file, "tokenizer.ggml.bos_token_id"), 0);
+    assert_int_equal(value_of(file, "tokenizer.ggml.eos_token_id"), 1);
+    assert_int_equal(value_of(file, "tokenizer.ggml.eot_token_id"), 7);
+    assert_int_equal(value_of(file, "tokenizer.ggml.add_bos_token"), 1);
+    assert_int_equal(value_of(file, "tokenizer.ggml.add_eos_token"), 0);
+    assert_string(file, "tokenizer.chat_template", "{{ x }}");
+    gguf_close(file);
+    hf_build_text(&b, "chat_template.jinja", "{{ y }}");
+    file = open_folder(&b);
+    assert_string(file, "tokenizer.chat_template", "{{ y }}");
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
+/* ---- Shards ---- */
+
+static void build_shards(struct hf_build *b, const char *index)
+{
+    hf_build_open(b);
+    hf_build_llama(b, "LlamaForCausalLM", "", "F32");
+    hf_build_weights(b, "one.safetensors");
+    hf_build_tensor(b, "model.layers.0.self_attn.v_proj.bias", "F32", 1, (uint64_t[]){8}, NULL);
+    hf_build_tensor(b, "model.layers.0.self_attn.o_proj.bias", "F32", 1, (uint64_t[]){16}, NULL);
+    hf_build_weights(b, "two.safetensors");
+    hf_build_text(b, "model.safetensors.index.json", index);
+}
+
+/* An index of all tensors of build_shards, and `more`. */
+static void make_index(char *out, size_t size, const char *more)
+{
+    static const char *const blocks[] = {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+        "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+        "mlp.down_proj",    "input_layernorm",  "post_attention_layernorm"};
+    size_t used = (size_t)snprintf(
+        out, size,
+        "{\"weight_map\": {\"model.embed_tokens.weight\": \"one.safetensors\","
+        "\"lm_head.weight\": \"one.safetensors\", \"model.norm.weight\": \"one.safetensors\"");
+    for (int layer = 0; layer < 2; layer++)
+        for (size_t i = 0; i < COUNT(blocks); i++)
+            used += (size_t)snprintf(out + used, size - used,
+                                     ", \"model.layers.%d.%s.weight\": \"one.safetensors\"", layer,
+                                     blocks[i]);
+    snprintf(out + used, size - used, "%s}}", more);
+}
+
+#define V_BIAS ", \"model.layers.0.self_attn.v_proj.bias\": \"two.safetensors\""
+#define BIAS   V_BIAS ", \"model.layers.0.self_attn.o_proj.bias\": \"two.safetensors\""
+
+static void shards(void **state)
+{
+    static const struct {
+        const char *more, *says;
+        trib_status status;
+    } bad[] = {
+        {V_BIAS, "expected all 23 tensors of the shards, found 22", TRIB_FORMAT},
+        {BIAS ", \"x\": \"three.safetensors\"", "three.safetensors: No such file", TRIB_IO},
+        {BIAS ", \"x\": \"two.safetensors\"", "two.safetensors has no tensor x", TRIB_FORMAT},
+        {BIAS ", \"x\": \"../two.safetensors\"", "expected the name of a file beside it",
+         TRIB_FORMAT},
+        {BIAS ", \"x\": \"..\"", "expected the name of a file beside it", TRIB_FORMAT},
+        {BIAS ", \"x\": \"\"", "expected the name of a file beside it", TRIB_FORMAT},
+        {BIAS ", \"x\": 7", "expected the name of a file beside it", TRIB_FORMAT},
+    };
+    static char index[4096];
+    struct hf_build b;
+    struct gguf *file;
+    trib_error error;
+    (void)state;
+    make_index(index, sizeof index, BIAS);
+    build_shards(&b, index);
+    file = open_folder(&b);
+    assert_int_equal(file->tensor_count, 23);
+    assert_true(number_of(file, "blk.0.attn_v.bias", 3) == hf_build_number(3));
+    gguf_close(file);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        make_index(index, sizeof index, bad[i].more);
+        hf_build_text(&b, "model.safetensors.index.json", index);
+        assert_int_equal(hf_folder_open(&file, b.path, &error), bad[i].status);
+        assert_null(file);
+        if (!strstr(error.message, bad[i].says))
+            fail_msg("\"%s\": expected it to say \"%s\"", error.message, bad[i].says);
+        assert_int_equal(hf_folder_open(&file, b.path, NULL), bad[i].status);
+    }
+    hf_build_close(&b);
+}
+
+/* ---- Refusals ---- */
+
+static void refuse(const struct hf_build *b, trib_status status, const char *says)
+{
+    struct gguf *file;
+    trib_error error = {0};
+    if (hf_folder_open(&file, b->path, &error) != status || !strstr(error.message, says))
+        fail_msg("%s \"%s\": expected %s and \"%s\"", trib_status_name(error.status), error.message,
+                 trib_status_name(status), says);
+    assert_null(file);
+}
+
+static void refuses_settings(void **state)
+{
+    static const struct {
+        const char *settings, *says;
+        trib_status status;
+    } bad[] = {
+        {"\"hidden_act\": \"relu\",", "hidden_act: expected silu, found relu", TRIB_UNSUPPORTED},
+        {"\"quantization_config\": {},", "quantization_config: expected", TRIB_UNSUPPORTED},
+        {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2},", "found dynamic",
+         TRIB_UNSUPPORTED},
+        {"\"rope_scaling\": 3,", "rope_scaling: expected an object, found an integer", TRIB_FORMAT},
+        {"\"rope_theta\": -1,", "rope_theta: expected a number above 0", TRIB_FORMAT},
+        {"\"rope_theta\": 1e300,", "rope_theta: expected a number above 0", TRIB_FORMAT},
+        {"\"rope_theta\": \"1\",", "rope_theta: expected a number, found a string", TRIB_FORMAT},
+        {"\"partial_rotary_factor\": 0.5,", "partial_rotary_factor", TRIB_UNSUPPORTED},
+        {"\"head_dim\": 3,", "even dimension", TRIB_FORMAT},
+        {"\"head_dim\": 99999999999,", "head_dim: expected 1 to", TRIB_FORMAT},
+        {"\"head_dim\": 8,", "shape: expected [32, 16], as config.json has it, found [16, 16]",
+         TRIB_FORMAT},
+        {"\"sliding_window\": -5,", "sliding_window: expected 0 to", TRIB_FORMAT},
+        {"\"n_ctx\": 1, \"a\": [,", "config.json: JSON: line 1", TRIB_FORMAT},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct hf_build b;
+        hf_build_open(&b);
+        hf_build_llama(&b, "LlamaForCausalLM", bad[i].settings, "F32");
+        hf_build_weights(&b, "model.safetensors");
+        refuse(&b, bad[i].status, bad[i].says);
+        hf_build_close(&b);
+    }
+}
+
+static void refuses_configurations(void **state)
+{
+    static const struct {
+        const char *config, *says;
+        trib_status status;
+    } bad[] = {
+        {"[1]", "config.json: JSON: expected an object, found an array", TRIB_FORMAT},
+        {"{}", "architectures: expected Llama", TRIB_UNSUPPORTED},
+        {"{\"architectures\": \"LlamaForCausalLM\"}", "architectures: expected an array",
+         TRIB_FORMAT},
+        {"{\"architectures\": [\"MambaForCausalLM\"]}", "found MambaForCausalLM", TRIB_UNSUPPORTED},
+        {"{\"architectures\": [\"LlamaForCausalLM\"]}",
+         "max_position_embeddings: expected an integer, found nothing", TRIB_FORMAT},
+        {"{\"architectures\": [\"LlamaForCausalLM\"], \"max_position_embeddings\": 1e3}",
+         "max_position_embeddings: expected an integer, found a number", TRIB_FORMAT},
+        {"{\"architectures\": [\"LlamaForCausalLM\"], \"max_position_embeddings\": 0}",
+         "max_position_embeddings: expected 1 to", TRIB_FORMAT},
+    };
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    refuse(&b, TRIB_IO, "found a folder without config.json");
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        hf_build_text(&b, "config.json", bad[i].config);
+        refuse(&b, bad[i].status, bad[i].says);
+    }
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    refuse(&b, TRIB_IO, "expected model.safetensors or model.safetensors.index.json");
+    hf_build_close(&b);
+}
+
+static void refuses_tensors(void **state)
+{
+    static const struct {
+        const char *name, *type, *says;
+        trib_status status;
+    } more[] = {
+        {"model.layers.2.mlp.up_proj.weight", "F32", "no part of a llama model of 2 layers",
+         TRIB_UNSUPPORTED},
+        {"model.layers.0.mlp.experts.weight", "F32", "no part of a llama model", TRIB_UNSUPPORTED},
+        {"model.layers.0.mlp.up_proj", "F32", "no part of a llama model", TRIB_UNSUPPORTED},
+        {"model.layers.0.self_attn.q_proj.bias", "F32", "shape: expected [16]", TRIB_FORMAT},
+        {"norm.weight", "F32", "shape: expected [16]", TRIB_FORMAT},
+    };
+    struct hf_build b;
+    (void)state;
+    for (size_t i = 0; i < COUNT(more); i++) {
+        hf_build_open(&b);
+        hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+        hf_build_tensor(&b, more[i].name, more[i].type, 2, (uint64_t[]){2, 2}, NULL);
+        hf_build_weights(&b, "model.safetensors");
+        refuse(&b, more[i].status, more[i].says);
+        hf_build_close(&b);
+    }
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_tensor(&b, "norm.weight", "F32", 1, (uint64_t[]){16}, NULL); /* once more */
+    hf_build_weights(&b, "model.safetensors");
+    refuse(&b, TRIB_FORMAT, "tensor output_norm.weight stands twice");
+    hf_build_tensor(&b, "model.norm.weight", "F32", 1, (uint64_t[]){16}, NULL);
+    hf_build_weights(&b, "model.safetensors");
+    refuse(&b, TRIB_FORMAT, "of layer 0 is missing");
+    hf_build_close(&b);
+}
+
+static void refuses_vocabularies(void **state)
+{
+#define PRE "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+    static const struct {
+        const char *tokenizer, *says;
+        trib_status status;
+    } bad[] = {
+        {"{", "tokenizer.json: JSON", TRIB_FORMAT},
+        {"{}", "model.type: expected BPE or WordPiece, found nothing", TRIB_UNSUPPORTED},
+        {"{\"model\": 1}", "model: expected an object", TRIB_FORMAT},
+        {"{\"model\": {\"type\": \"Unigram\"}}", "found Unigram", TRIB_UNSUPPORTED},
+        {"{" PRE "\"model\": {\"type\": \"BPE\"}}", "model.vocab: expected tokens", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 8}, \"merges\": []}}",
+         "an id below the 8 rows of the embedding, found 8", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}",
+         "found -1", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}",
+         "id 0 stands twice", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}}}",
+         "model.merges: expected an array", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"aa\"]}}",
+         "model.merges: 0: expected two tokens", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [[\"a\"]]}}",
+         "model.merges: 0: expected two tokens", TRIB_FORMAT},
+        {"{" PRE "\"model\": {\"type\": \"BPE\", \"dropout\": 0.1}}", "model.dropout",
+         TRIB_UNSUPPORTED},
+        {"{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\"}}",
+         "pre_tokenizer: expected the steps", TRIB_UNSUPPORTED},
+        {"{\"normalizer\": {\"type\": \"NFKC\"}," PRE "\"model\": {\"type\": \"BPE\"}}",
+         "normalizer: expected none", TRIB_UNSUPPORTED},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "normalizer: expected U+2581", TRIB_UNSUPPORTED},
+        {"{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}}}",
+         "pre_tokenizer: expected BertPreTokenizer", TRIB_UNSUPPORTED},
+        {"{\"added_tokens\": [{\"content\": \"x\"}]," PRE
+         "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "added_tokens: expected objects with an id", TRIB_FORMAT},
+        {"{\"added_tokens\": [{\"id\": 1}]," PRE
+         "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         "added token 1: content", TRIB_FORMAT},
+    };
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_weights(&b, "model.safetensors");
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        hf_build_text(&b, "tokenizer.json", bad[i].tokenizer);
+        refuse(&b, bad[i].status, bad[i].says);
+    }
+    hf_build_close(&b);
+}
+
+/* ---- Running and writing ---- */
+
+/* The logits of a few tokens, to be freed. */
+static float *logits_of(const char *path, size_t *count)
+{
+    static const int32_t ids[] = {0, 3, 6, 1, 5};
+    trib_model *model;
+    trib_engine *engine = NULL;
+    trib_session *session = NULL;
+    trib_error error;
+    if (trib_model_open(&model, path, &error) || trib_engine_open(&engine, model, NULL, &error) ||
+        trib_session_open(&session, engine, NULL, &error) ||
+        trib_session_append(session, ids, COUNT(ids), &error))
+        fail_msg("%s", error.message);
+    *count = trib_vocabulary_size(model);
+    float *logits = malloc(*count * sizeof *logits);
+    memcpy(logits, trib_session_logits(session), *count * sizeof *logits);
+    trib_session_close(session);
+    trib_engine_close(engine);
+    trib_model_close(model);
+    return logits;
+}
+
+/* A folder and the file written of it compute the same bits. */
+static void runs_and_converts(void **state)
+{
+    struct hf_build b;
+    char path[128];
+    trib_model *model;
+    trib_error error;
+    size_t count, again;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "BF16");
+    hf_build_weights(&b, "model.safetensors");
+    snprintf(path, sizeof path, "%s/model.gguf", b.path);
+    if (trib_model_open(&model, b.path, &error) ||
+        trib_model_convert(model, path, NULL, NULL, NULL, &error))
+        fail_msg("%s", error.message);
+    float *folder = logits_of(b.path, &count), *file = logits_of(path, &again);
+    assert_int_equal(count, 8);
+    assert_int_equal(count, again);
+    assert_memory_equal(folder, file, count * sizeof *folder);
+    free(file);
+    if (trib_model_convert(model, path, "f32", NULL, NULL, &error)) /* bf16 is in it exactly */
+        fail_msg("%s", error.message);
+    struct gguf *written;
+    assert_int_equal(gguf_open(&written, path, &error), TRIB_OK);
+    assert_int_equal(written->version, 3);
+    assert_int_equal(value_of(written, "general.file_type"), 0);
+    for (size_t i = 0; i < written->tensor_count; i++)
+        assert_int_equal(written->tensors[i].type, DTYPE_F32);
+    assert_true(number_of(written, "blk.1.ffn_up.weight", 20) == hf_build_number(20));
+    gguf_close(written);
+    free(folder);
+    trib_model_close(model);
+    hf_build_close(&b);
+}
+
+static bool stop(void *context, uint64_t done, uint64_t total)
+{
+    (void)context;
+    return done < total / 2;
+}
+
+/* The largest difference from a block's numbers that Q8_0 may make: half a step of max / 127, and
+ * 127 steps times the rounding of the scale to f16, 2^-11 relative. */
+static float q8_0_bound(const float *block)
+{
+    float most = 0;
+    for (size_t i = 0; i < 32; i++)
+        most = fmaxf(most, fabsf(block[i]));
+    return most / 127 * 0.5f + most * 0x1p-11f + most * 0x1p-20f; /* and what is float32's own */
+}
+
+static void converts_to_q8_0(void **state)
+{
+    char path[64], out[80];
+    trib_model *model;
+    trib_error error;
+    struct gguf *before, *after;
+    struct random random = random_start(1);
+    (void)state;
+    tiny_model_write(path, DTYPE_F32, &random);
+    snprintf(out, sizeof out, "%s.gguf", path);
+    if (trib_model_open(&model, path, &error) ||
+        trib_model_convert(model, out, "q8_0", NULL, NULL, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(gguf_open(&before, path, &error), TRIB_OK);
+    assert_int_equal(gguf_open(&after, out, &error), TRIB_OK);
+    assert_int_equal(value_of(after, "general.file_type"), 7);
+    assert_int_equal(gguf_find_tensor(after, "output_norm.weight")->type, DTYPE_F32);
+    const struct gguf_tensor *from = gguf_find_tensor(before, "blk.1.ffn_down.weight");
+    const struct gguf_tensor *to = gguf_find_tensor(after, "blk.1.ffn_down.weight");
+    assert_int_equal(to->type, DTYPE_Q8_0);
+    for (uint64_t i = 0; i < from->elements; i += 32) {
+        float was[32], is[32];
+        memcpy(was, from->data + 4 * i, sizeof was);
+        unpack_ref(DTYPE_Q8_0, is, to->data + i / 32 * 34, 32);
+        for (size_t j = 0; j < 32; j++)
+            assert_true(fabsf(was[j] - is[j]) <= q8_0_bound(was));
+    }
+    gguf_close(before);
+    gguf_close(after);
+    trib_model_close(model);
+    unlink(path);
+    unlink(out);
+}
+
+/* Rows that are no multiple of 32 become F16; a type that is none is refused; who stops has no
+ * file. */
+static void converts_with_care(void **state)
+{
+    struct hf_build b;
+    char path[128];
+    trib_model *model;
+    trib_error error;
+    struct gguf *written;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_weights(&b, "model.safetensors");
+    snprintf(path, sizeof path, "%s/model.gguf", b.path);
+    if (trib_model_open(&model, b.path, &error) ||
+        trib_model_convert(model, path, "q8_0", NULL, NULL, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(gguf_open(&written, path, &error), TRIB_OK);
+    assert_int_equal(gguf_find_tensor(written, "token_embd.weight")->type, DTYPE_F16);
+    gguf_close(written);
+    assert_int_equal(trib_model_convert(model, path, "q9", NULL, NULL, &error), TRIB_INVALID);
+    assert_non_null(strstr(error.message, "found q9"));
+    snprintf(path, sizeof path, "%s/stopped.gguf", b.path);
+    assert_int_equal(trib_model_convert(model, path, "f16", stop, NULL, &error), TRIB_FULL);
+    assert_int_equal(access(path, F_OK), -1);
+    trib_model_close(model);
+    hf_build_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(llama),
+        cmocka_unit_test(qwen2),
+        cmocka_unit_test(gemma2_adds_one_to_norms),
+        cmocka_unit_test(gpt2_is_transposed),
+        cmocka_unit_test(llama3_factors),
+        cmocka_unit_test(yarn_and_new_names),
+        cmocka_unit_test(settings_of_the_tokenizer),
+        cmocka_unit_test(shards),
+        cmocka_unit_test(refuses_settings),
+        cmocka_unit_test(refuses_configurations),
+        cmocka_unit_test(refuses_tensors),
+        cmocka_unit_test(refuses_vocabularies),
+        cmocka_unit_test(runs_and_converts),
+        cmocka_unit_test(converts_to_q8_0),
+        cmocka_unit_test(converts_with_care),
+    };
+    random_seed();
+    return cmocka_run_group_tests_name("hf_folder", tests, NULL, NULL);
+}
