@@ -47,8 +47,8 @@ static void compute(const struct weight_job *job, const float *x, size_t x_strid
     const struct weight *w = job->weight;
     size_t K = w->inputs;
     float *dots = mine, *unpacked = mine + TOGETHER * rows;
-    w->kernels->unpack(w->type, unpacked, (const char *)w->packed + first * dtype_size(w->type, K),
-                       count * K);
+    w->kernels->unpack(w->type, unpacked,
+                       (const char *)w->packed + first * dtype_size(w->type, K), count * K);
     for (size_t t = 0; t < rows; t++) {
         w->kernels->dots(dots, TOGETHER, x + t * x_stride, 1, unpacked, count, K);
         for (size_t i = 0; i < count; i++) {
