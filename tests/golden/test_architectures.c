@@ -8,8 +8,8 @@
  * Bound. Both sides compute in float32 in different orders; transformers takes rotary angles in
  * float32 too (75 positions times 2^-24: 4e-6 of a turn's radian in queries and keys). A value
  * passes up to 7 blocks, each of a few chains of at most 96 roundings of 2^-24, most of which
- * cancel: some 1e-6 of the largest value. 1e-5 of it is allowed; a window off by one, another base,
- * scale or form of gelu is off by 1e-3 and more.
+ * cancel: some 1e-6 of the largest value. 1e-5 of it is allowed. The least of faults, the other
+ * form of gelu, is off by 1e-4; a window off by one by tenths.
  */
 #include <jansson.h>
 #include <math.h>

@@ -123,6 +123,34 @@ static void memory_is_said_beforehand(void **state)
                 memory.weights < 2 * trib_model_file_size(model));
 }
 
+struct seen {
+    uint64_t done, total;
+    size_t calls;
+};
+
+static void see(void *context, uint64_t done, uint64_t total)
+{
+    struct seen *seen = context;
+    assert_true(done > seen->done && done <= total);
+    *seen = (struct seen){done, total, seen->calls + 1};
+}
+
+/* Loading tells of each matrix (7 a block, and the head), forwards, to the end. */
+static void loading_says_how_far_it_is(void **state)
+{
+    struct seen seen = {0};
+    trib_engine_options options = trib_engine_options_default();
+    trib_engine *engine;
+    trib_error error = {0};
+    (void)state;
+    options.progress = see;
+    options.progress_context = &seen;
+    assert_int_equal(trib_engine_open(&engine, model, &options, &error), TRIB_OK);
+    assert_int_equal(seen.calls, 7 * TINY_LAYERS + 1);
+    assert_true(seen.done == seen.total && seen.total > 0);
+    trib_engine_close(engine);
+}
+
 int main(void)
 {
     random_seed();
@@ -132,6 +160,7 @@ int main(void)
         cmocka_unit_test(session_refuses_and_goes_on),
         cmocka_unit_test(session_options_are_checked),
         cmocka_unit_test(memory_is_said_beforehand),
+        cmocka_unit_test(loading_says_how_far_it_is),
     };
     return cmocka_run_group_tests_name("engine", tests, setup, teardown);
 }
