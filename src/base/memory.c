@@ -1,27 +1,30 @@
 /* Aligned, zeroed allocation. */
 #include "base/memory.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* Arrays of two large pages or more begin at one and ask for them: with pages of 4 KiB what runs
- * over all of memory waits a tenth of its time for the page tables. */
-enum { LARGE_PAGE = 1 << 21 };
+/* Arrays that malloc maps by themselves, which are those of 32 MiB and more whatever was freed
+ * before, begin at a large page and ask for such: with pages of 4 KiB what runs over all of memory
+ * waits a tenth of its time for the page tables. */
+enum { LARGE_PAGE = 1 << 21, LARGE_ARRAY = 1 << 25 };
 
 void *memory_zeroed(size_t bytes)
 {
-    size_t align = bytes < 2 * LARGE_PAGE ? MEMORY_ALIGN : LARGE_PAGE;
-    if (bytes > SIZE_MAX - align)
+    if (bytes > SIZE_MAX - MEMORY_ALIGN)
         return NULL;
-    size_t whole = (bytes + !bytes + align - 1) / align * align;
-    void *memory = aligned_alloc(align, whole);
+    size_t whole = (bytes + MEMORY_ALIGN) / MEMORY_ALIGN * MEMORY_ALIGN;
+    bool large = whole >= LARGE_ARRAY;
+    void *memory = NULL;
+    if (posix_memalign(&memory, large ? LARGE_PAGE : MEMORY_ALIGN, whole) != 0)
+        return NULL;
 #ifdef MADV_HUGEPAGE
-    if (memory && align == LARGE_PAGE)
-        (void)madvise(memory, whole, MADV_HUGEPAGE);
+    if (large) /* the rest stays in small ones */
+        (void)madvise(memory, whole / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
 #endif
-    if (memory)
-        memset(memory, 0, whole);
+    memset(memory, 0, whole);
     return memory;
 }
