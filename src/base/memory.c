@@ -8,21 +8,24 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Arrays of two large pages or more begin at one and ask for them: with pages of 4 KiB what runs
- * over all of memory waits a tenth of its time for the page tables. */
-enum { LARGE_PAGE = 1 << 21 };
+/* Arrays begin at a large page and ask for such, for with pages of 4 KiB what runs over all of
+ * memory waits a tenth of its time for the page tables; zeroed ones only where malloc maps them by
+ * themselves, from 32 MiB on whatever was freed before. */
+enum { LARGE_PAGE = 1 << 21, LARGE_ARRAY = 1 << 25 };
 
-/* *whole is what was had. */
-static void *allocate(size_t bytes, size_t *whole)
+/* `whole`: what was had of it. */
+static void *allocate(size_t bytes, size_t large_from, size_t *whole)
 {
-    size_t align = bytes < 2 * LARGE_PAGE ? MEMORY_ALIGN : LARGE_PAGE;
-    if (bytes > SIZE_MAX - align)
+    if (bytes > SIZE_MAX - MEMORY_ALIGN)
         return NULL;
-    *whole = (bytes + !bytes + align - 1) / align * align;
-    void *memory = aligned_alloc(align, *whole);
+    *whole = (bytes + MEMORY_ALIGN) / MEMORY_ALIGN * MEMORY_ALIGN;
+    bool large = *whole >= large_from;
+    void *memory = NULL;
+    if (posix_memalign(&memory, large ? LARGE_PAGE : MEMORY_ALIGN, *whole) != 0)
+        return NULL;
 #ifdef MADV_HUGEPAGE
-    if (memory && align == LARGE_PAGE)
-        (void)madvise(memory, *whole, MADV_HUGEPAGE); /* a hint: failing is fine */
+    if (large) /* the rest stays in small ones; a hint: failing is fine */
+        (void)madvise(memory, *whole / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
 #endif
     return memory;
 }
@@ -30,7 +33,7 @@ static void *allocate(size_t bytes, size_t *whole)
 void *memory_zeroed(size_t bytes)
 {
     size_t whole;
-    void *memory = allocate(bytes, &whole);
+    void *memory = allocate(bytes, LARGE_ARRAY, &whole);
     if (memory)
         memset(memory, 0, whole);
     return memory;
@@ -39,7 +42,7 @@ void *memory_zeroed(size_t bytes)
 void *memory_large(size_t bytes)
 {
     size_t whole;
-    return allocate(bytes, &whole);
+    return allocate(bytes, LARGE_PAGE, &whole);
 }
 
 /* The number behind `key` in a file of lines "key number"; with an empty key the file's only one.
