@@ -147,6 +147,7 @@ static trib_status list_file(struct walk *walk, const char *name, const struct s
     memcpy(entry->name, name, sizeof entry->name);
     entry->bytes = (uint64_t)info->st_size;
     entry->used = nanoseconds(info->st_mtim);
+    entry->inode = info->st_ino;
     return TRIB_OK;
 }
 

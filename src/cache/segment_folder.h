@@ -24,7 +24,8 @@ enum {
 struct segment_entry {
     char name[SEGMENT_NAME_LENGTH + 1];
     uint64_t bytes;
-    int64_t used; /* nanoseconds since 1970 */
+    int64_t used;   /* nanoseconds since 1970 */
+    uint64_t inode; /* another one: the file was replaced */
 };
 
 struct segment_list {

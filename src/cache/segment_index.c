@@ -30,7 +30,7 @@ static struct segment_page **bucket_of(const struct segment_index *index, struct
 struct segment_page *segment_index_find(const struct segment_index *index, struct prefix_key key)
 {
     struct segment_page *page = index->buckets ? *bucket_of(index, key) : NULL;
-    while (page && !prefix_key_equal(page->key, key))
+    while (page && (page->damaged || !prefix_key_equal(page->key, key)))
         page = page->next;
     return page;
 }
@@ -38,14 +38,22 @@ struct segment_page *segment_index_find(const struct segment_index *index, struc
 /* The file of this name: its last page has the key that is in it. */
 static struct segment_file *find_file(const struct segment_index *index, const char *name)
 {
-    char high[17], low[17];
-    snprintf(high, sizeof high, "%.16s", name + 17);
-    snprintf(low, sizeof low, "%.16s", name + 33);
-    struct prefix_key key = {strtoull(low, NULL, 16), strtoull(high, NULL, 16)};
-    struct segment_page *page = segment_index_find(index, key);
+    char low[17];
+    snprintf(low, sizeof low, "%.16s", name + ORIGIN_LENGTH + 16);
+    struct prefix_key key = {strtoull(low, NULL, 16), 0};
+    struct segment_page *page = index->buckets ? *bucket_of(index, key) : NULL;
     while (page && strcmp(page->file->name, name) != 0)
         page = page->next;
     return page ? page->file : NULL;
+}
+
+void segment_index_refuse(struct segment_index *index, struct segment_page *page)
+{
+    trib_error error = {0};
+    error_set(&error, TRIB_FORMAT, "%s: page %zu: its checksum does not match it", page->file->name,
+              (size_t)(page - page->file->pages));
+    page->damaged = true;
+    report(index, &error);
 }
 
 static struct segment_wrong *find_wrong(const struct segment_index *index, const char *name)
@@ -80,7 +88,8 @@ static bool grow_buckets(struct segment_index *index, size_t pages)
     return true;
 }
 
-static bool enter(struct segment_index *index, const struct segment *segment, const char *name)
+static bool enter(struct segment_index *index, const struct segment *segment,
+                  const struct segment_entry *entry)
 {
     struct segment_file *file = calloc(1, sizeof *file);
     struct segment_page *pages = calloc(segment->count, sizeof *pages);
@@ -89,7 +98,8 @@ static bool enter(struct segment_index *index, const struct segment *segment, co
         free(pages);
         return false;
     }
-    memcpy(file->name, name, sizeof file->name);
+    memcpy(file->name, entry->name, sizeof file->name);
+    file->inode = entry->inode;
     file->count = segment->count;
     file->pages = pages;
     file->seen = true;
@@ -100,7 +110,7 @@ static bool enter(struct segment_index *index, const struct segment *segment, co
     for (size_t i = 0; i < segment->count; i++) {
         key = prefix_key_next(key, segment->ids + (segment->first + i) * CHUNK);
         struct segment_page **bucket = bucket_of(index, key);
-        pages[i] = (struct segment_page){key, file, *bucket};
+        pages[i] = (struct segment_page){.key = key, .file = file, .next = *bucket};
         *bucket = &pages[i];
     }
     return true;
@@ -147,13 +157,6 @@ static void remember_wrong(struct segment_index *index, const char *name, const 
     wrong->seen = true;
 }
 
-void segment_index_refuse(struct segment_index *index, struct segment_file *file,
-                          const trib_error *error)
-{
-    remember_wrong(index, file->name, error);
-    forget(index, file);
-}
-
 static void forget_unseen_wrong(struct segment_index *index)
 {
     for (struct segment_wrong **at = &index->wrong, *wrong; (wrong = *at);) {
@@ -182,8 +185,9 @@ void segment_index_clear(struct segment_index *index)
 
 /* Reads the header of a file that is new. One of another origin has another name, so whatever does
  * not fit here is wrong. */
-static void enter_file(struct segment_index *index, const char *name)
+static void enter_file(struct segment_index *index, const struct segment_entry *entry)
 {
+    const char *name = entry->name;
     struct file_map map;
     struct segment segment;
     trib_error error = {0};
@@ -192,7 +196,7 @@ static void enter_file(struct segment_index *index, const char *name)
         status = segment_expect(&segment, &index->origin, name, &error);
     if (status != TRIB_OK) {
         remember_wrong(index, name, &error);
-    } else if (!enter(index, &segment, name)) {
+    } else if (!enter(index, &segment, entry)) {
         error_no_memory(&error, "an index of KV segments", sizeof(struct segment_file));
         report(index, &error);
     }
@@ -204,12 +208,12 @@ static void look_at(struct segment_index *index, const struct segment_entry *ent
 {
     struct segment_file *known = find_file(index, entry->name);
     struct segment_wrong *wrong = known ? NULL : find_wrong(index, entry->name);
-    if (known)
+    if (known && known->inode == entry->inode)
         known->seen = true;
     else if (wrong && wrong->used == entry->used)
         wrong->seen = true;
-    else
-        enter_file(index, entry->name);
+    else /* where it replaces a known one, that is not seen, and forgotten */
+        enter_file(index, entry);
 }
 
 /* When the folder last changed; 0: unknown, or so recently that it might again without showing. */
@@ -286,7 +290,8 @@ trib_status segment_index_map(struct segment_index *index, struct segment_file *
         status = error_set(&error, TRIB_FORMAT, "%s: expected %zu pages as before, found %zu",
                            file->name, file->count, mapped->segment.count);
     if (status != TRIB_OK) {
-        segment_index_refuse(index, file, &error);
+        remember_wrong(index, file->name, &error);
+        forget(index, file);
         file_map_close(&mapped->map);
         free(mapped);
         free(verified);

@@ -18,12 +18,14 @@ struct segment_mapped {
 struct segment_page {
     struct prefix_key key;
     struct segment_file *file;
+    bool damaged;              /* its checksum was found wrong */
     struct segment_page *next; /* in its bucket */
 };
 
 /* A file of our origin. */
 struct segment_file {
     char name[SEGMENT_NAME_LENGTH + 1];
+    uint64_t inode;
     size_t count;
     struct segment_page *pages;    /* [count] */
     struct segment_mapped *mapped; /* NULL: not now */
@@ -54,12 +56,11 @@ struct segment_index {
 /* Brings the index up to date with the folder. Failures are reported and leave it less complete. */
 void segment_index_refresh(struct segment_index *index);
 
-/* The page whose end has this key; NULL: none. */
+/* A page, not damaged, whose end has this key; NULL: none. */
 struct segment_page *segment_index_find(const struct segment_index *index, struct prefix_key key);
 
-/* Takes a file out that is wrong, and says so. It stays mapped while pages in it are used. */
-void segment_index_refuse(struct segment_index *index, struct segment_file *file,
-                          const trib_error *error);
+/* Says that a page is damaged, so that it is not found again while its file is the same. */
+void segment_index_refuse(struct segment_index *index, struct segment_page *page);
 
 /* Takes all files out. */
 void segment_index_clear(struct segment_index *index);

@@ -193,33 +193,47 @@ static void touch(const struct segment_store *store, const int32_t *ids, size_t 
     }
 }
 
+/* Finds and verifies pages as far as they go. Where one is not whole another file may have it. */
+static size_t find_pages(struct segment_store *store, const int32_t *ids, size_t first, size_t end,
+                         struct prefix_key key, struct found *found)
+{
+    size_t whole = 0;
+    for (bool again = true; again;) {
+        struct prefix_key next = key;
+        size_t count = whole;
+        for (size_t i = 0; first + i < end; i++) {
+            next = prefix_key_next(next, ids + (first + i) * CHUNK);
+            if (i < whole)
+                continue;
+            if (!find_page(store, next, ids, i ? &found[i - 1] : NULL, &found[i]))
+                break;
+            count++;
+        }
+        whole = verify(store, found, count);
+        again = whole < count && found[whole].mapped->file;
+        if (again)
+            segment_index_refuse(&store->index,
+                                 &found[whole].mapped->file->pages[found[whole].page]);
+        while (count > whole)
+            let_go(found[--count].mapped);
+    }
+    return whole;
+}
+
 trib_status segment_store_load(struct segment_store *store, const int32_t *ids, size_t first,
                                size_t end, struct prefix_key key, struct page **pages,
                                size_t *found_count, trib_error *error)
 {
-    size_t count = 0;
     struct found *found = malloc((end - first) * sizeof *found);
     *found_count = 0;
     if (!found)
         return error_no_memory(error, "pages from disk", (end - first) * sizeof *found);
     segment_index_refresh(&store->index);
-    for (; first + count < end; count++) {
-        key = prefix_key_next(key, ids + (first + count) * CHUNK);
-        if (!find_page(store, key, ids, count ? &found[count - 1] : NULL, &found[count]))
-            break;
-    }
-    size_t whole = verify(store, found, count);
-    if (whole < count) {
-        trib_error wrong = {0};
-        struct segment_file *file = found[whole].mapped->file;
-        error_set(&wrong, TRIB_FORMAT, "%s: page %zu: its checksum does not match it", file->name,
-                  found[whole].page);
-        segment_index_refuse(&store->index, file, &wrong);
-    }
+    size_t whole = find_pages(store, ids, first, end, key, found);
     *found_count = wrap(store, found, whole, pages);
     if (*found_count)
         touch(store, ids, first + *found_count);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < whole; i++)
         let_go(found[i].mapped);
     free(found);
     return TRIB_OK;
@@ -358,7 +372,8 @@ static trib_status write_page(struct segment_store *store, trib_error *error)
 static trib_status finish_job(struct segment_store *store, trib_error *error)
 {
     trib_status status = atomic_commit(&store->job.file, error);
-    if (status == TRIB_OK) {
+    if (status == TRIB_OK) { /* a time of its own shows that it replaces one that was wrong */
+        segment_folder_touch(store->folder, store->job.name, segment_folder_now());
         segment_index_refresh(&store->index);
         touch(store, store->job.ids, store->job.end);
     }
