@@ -187,7 +187,7 @@ static off_t change_at;
 
 static void flip(const char *path)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0 && pread(fd, &byte, 1, change_at) == 1);
     byte ^= 16;
@@ -236,7 +236,6 @@ static void a_damaged_page_is_computed_again(void **state)
 static void damaged_files_are_passed_over(void **state)
 {
     struct disk *d = *state;
-    size_t header = segment_header_bytes(0, PAGES);
     static const struct {
         void (*damage)(const char *path);
         off_t at;
@@ -248,7 +247,6 @@ static void damaged_files_are_passed_over(void **state)
         {cut, 100, "not a KV segment file"},   {cut, 4096, "bytes of the"},
         {cut, 9000, "bytes of the file"},      {rename_file, 0, "expected the name"},
     };
-    (void)header;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         each_file(d, "", remove_path);
         restart(d);
