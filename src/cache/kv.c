@@ -7,18 +7,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
-#include "kernel/chunk.h"
-
-/* One layer's keys, or values, in a page. */
-static size_t side_bytes(const struct kv_shape *shape)
-{
-    return shape->kv_heads * chunk_bytes(shape->type, shape->head_dim);
-}
-
-size_t kv_page_bytes(const struct kv_shape *shape)
-{
-    return 2 * shape->layers * side_bytes(shape);
-}
 
 struct kv_cache kv_open(struct kv_shape shape, size_t limit)
 {
@@ -41,9 +29,9 @@ static void enter_page(struct kv_cache *cache, size_t page)
     char *at = cache->pages[page];
     for (size_t layer = 0; layer < cache->shape.layers; layer++) {
         cache->k_pages[layer * cache->page_capacity + page] = at;
-        at += side_bytes(&cache->shape);
+        at += kv_side_bytes(&cache->shape);
         cache->v_pages[layer * cache->page_capacity + page] = at;
-        at += side_bytes(&cache->shape);
+        at += kv_side_bytes(&cache->shape);
     }
 }
 
@@ -97,8 +85,8 @@ void kv_store(struct kv_cache *cache, size_t layer, size_t position, const float
 {
     const struct kv_shape *shape = &cache->shape;
     size_t D = shape->head_dim, bytes = chunk_bytes(shape->type, D);
-    char *keys = (char *)cache->pages[position / CHUNK] + 2 * layer * side_bytes(shape);
-    char *values = keys + side_bytes(shape);
+    char *keys = (char *)cache->pages[position / CHUNK] + 2 * layer * kv_side_bytes(shape);
+    char *values = keys + kv_side_bytes(shape);
     for (size_t g = 0; g < shape->kv_heads; g++)
         chunk_store(shape->type, D, keys + g * bytes, values + g * bytes, position % CHUNK,
                     k + g * D, v + g * D);

@@ -7,15 +7,8 @@
 #ifndef CACHE_KV_H
 #define CACHE_KV_H
 
-#include "kernel/kernel.h"
+#include "cache/shape.h"
 #include "tributary/attention.h"
-
-struct kv_shape {
-    enum dtype type;
-    size_t layers;   /* L */
-    size_t kv_heads; /* G */
-    size_t head_dim; /* D */
-};
 
 struct kv_cache {
     struct kv_shape shape;
@@ -26,9 +19,6 @@ struct kv_cache {
     const void **k_pages; /* [L][page_capacity] where each layer's keys begin in each page */
     const void **v_pages; /* [L][page_capacity] and its values */
 };
-
-/* Bytes of one page. */
-size_t kv_page_bytes(const struct kv_shape *shape);
 
 /* An empty cache of up to `limit` positions; allocates nothing. */
 struct kv_cache kv_open(struct kv_shape shape, size_t limit);

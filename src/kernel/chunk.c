@@ -67,6 +67,37 @@ void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t
     }
 }
 
+/* `rows` pieces of `bytes` bytes that lie `stride` bytes apart. */
+static void copy_rows(char *to, const char *from, size_t rows, size_t stride, size_t bytes)
+{
+    for (size_t i = 0; i < rows; i++)
+        memcpy(to + i * stride, from + i * stride, bytes);
+}
+
+static void copy_blocks(size_t D, char *k_to, char *v_to, const char *k_from, const char *v_from,
+                        size_t count)
+{
+    size_t scales = chunk_scales(D), row = CHUNK * sizeof(uint16_t), whole = count / 4 * 4 * D;
+    copy_rows(k_to, k_from, D / 4, CHUNK * 4, count * 4);
+    memcpy(v_to, v_from, whole);
+    if (count % 4) /* four slots lie together */
+        copy_rows(v_to + whole, v_from + whole, D, 4, count % 4);
+    copy_rows(k_to + scales, k_from + scales, D / 32, row, count * sizeof(uint16_t));
+    copy_rows(v_to + scales, v_from + scales, D / 32, row, count * sizeof(uint16_t));
+}
+
+void chunk_copy(enum dtype type, size_t D, void *k_to, void *v_to, const void *k_from,
+                const void *v_from, size_t count)
+{
+    if (type == DTYPE_Q8_0) {
+        copy_blocks(D, k_to, v_to, k_from, v_from, count);
+        return;
+    }
+    size_t row = dtype_size(type, CHUNK);
+    copy_rows(k_to, k_from, D, row, dtype_size(type, count));
+    memcpy(v_to, v_from, dtype_size(type, count * value_stride(D)));
+}
+
 /* The scales of block b, of all slots. */
 static void unpack_scales(unpack_function *unpack, const void *chunk, size_t D, size_t b,
                           float scale[CHUNK])

@@ -39,6 +39,10 @@ static inline size_t chunk_value_at(enum dtype type, size_t D, size_t slot, size
 void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t slot,
                  const float *k, const float *v);
 
+/* Copies the keys and values in slots 0 to count - 1, and nothing else, into another chunk. */
+void chunk_copy(enum dtype type, size_t D, void *k_to, void *v_to, const void *k_from,
+                const void *v_from, size_t count);
+
 /* One side of a chunk to float32, exactly: keys [Dv][CHUNK], values [CHUNK][Dv]. `unpack` is a
  * table's. */
 typedef void unpack_function(enum dtype type, float *out, const void *in, size_t n);
