@@ -46,7 +46,7 @@ static struct worker worker_in(char *memory, const struct folding *f, size_t row
     float *states = (float *)(void *)(memory + span_worker_bytes(f, rows));
     w.total = partials_in(states, rows, f->D);
     w.run = partials_in(states + partials_floats(rows, f->D), rows, f->D);
-    w.open = (bool *)(states + 2 * partials_floats(rows, f->D));
+    w.open = (bool *)(memory + worker_bytes(f, rows) - (rows + 63) / 64 * 64);
     return w;
 }
 

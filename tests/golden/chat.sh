@@ -65,16 +65,16 @@ done
 expect "/help goes to standard error" 0 "" "*/load*/quit*" sh "$scratch/talk" "/help\n"
 expect "nothing is read behind /quit" 0 "" "" sh "$scratch/talk" "/quit\n/sing\n"
 
-printf '%s\n' 'wait lists commands' 'wait > ' 'enter first words' 'wait > ' "type $(printf '\004')" >"$scratch/first"
+printf '%s\n' 'wait lists commands' prompt 'enter first words' prompt "type $(printf '\004')" >"$scratch/first"
 expect "a person talks, and ends with Ctrl-D" 0 "*template plain, context of 256*first words*> *" "" \
     sh "$scratch/play" "$scratch/first" "$own" -n 8
 expect "the history is the person's own" 0 "-rw-------*" "" \
     sh -c "ls -l '$scratch/state/tributary/history'"
-printf '%s\n' 'wait > ' "enter $(printf '\033[A')" 'wait first words' 'wait > ' \
-    "enter /save $scratch/history.json" 'wait > ' 'enter /quit' >"$scratch/second"
+printf '%s\n' prompt "enter $(printf '\033[A')" 'wait first words' prompt \
+    "enter /save $scratch/history.json" prompt 'enter /quit' >"$scratch/second"
 expect "the arrow up brings back the line of yesterday" 0 '*"first words"*' "" sh -c "
     sh '$scratch/play' '$scratch/second' '$own' -n 8 >/dev/null && cat '$scratch/history.json'"
-printf '%s\n' 'wait > ' "type $(printf 'never said\003')" 'wait Ctrl-C again' 'wait > ' \
+printf '%s\n' prompt "type $(printf 'never said\003')" 'wait Ctrl-C again' prompt \
     "type $(printf '\003')" >"$scratch/third"
 expect "Ctrl-C twice ends" 0 "*Ctrl-C again or Ctrl-D ends*" "" \
     sh "$scratch/play" "$scratch/third" "$own"
@@ -83,8 +83,8 @@ expect "Ctrl-C twice ends" 0 "*Ctrl-C again or Ctrl-D ends*" "" \
 seq 1 2000 >"$scratch/numbers"
 "$trib" train "$scratch/numbers" -o "$scratch/rnn.gguf" --model rnn --width 16 --layers 1 --batch 2 \
     --context 16 --steps 1 --warmup 0 --sample-every 0 >/dev/null 2>&1
-printf '%s\n' 'wait > ' 'enter Go.' 'wait Go.' 'wait 1' "type $(printf '\003')" 'wait > ' \
-    "enter /save $scratch/stopped.json" 'wait > ' "type $(printf '\004')" >"$scratch/fourth"
+printf '%s\n' prompt 'enter Go.' 'wait Go.' 'wait 1' "type $(printf '\003')" prompt \
+    "enter /save $scratch/stopped.json" prompt "type $(printf '\004')" >"$scratch/fourth"
 expect "Ctrl-C ends the answer, not the program" 0 '*"Go."*"assistant"*' "" sh -c "
     sh '$scratch/play' '$scratch/fourth' '$scratch/rnn.gguf' --temperature 1 -n 1000000000 >/dev/null &&
     cat '$scratch/stopped.json'"

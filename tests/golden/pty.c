@@ -2,6 +2,7 @@
  *
  *   pty COMMAND...     standard input says what to do, a line each:
  *       wait TEXT      until the program has written TEXT, behind what was waited for before
+ *       prompt         until it has written "> " and its line editor reads keys
  *       type BYTES     sends the bytes
  *       enter TEXT     sends the text and a carriage return
  *
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { PATIENCE = 60000, SCREEN = 1 << 20 };
@@ -50,9 +52,26 @@ static int wait_for(int terminal, const char *text)
     }
 }
 
+/* The prompt, and that keys go to the line editor: what is typed before is for the terminal, to
+ * which Ctrl-D means something else. */
+static int wait_for_prompt(int terminal)
+{
+    struct termios modes;
+    if (!wait_for(terminal, "> "))
+        return 0;
+    for (int waited = 0; waited < PATIENCE; waited++) {
+        if (tcgetattr(terminal, &modes) == 0 && !(modes.c_lflag & ICANON))
+            return 1;
+        poll(NULL, 0, 1);
+    }
+    return 0;
+}
+
 static int step(int terminal, char *line)
 {
     line[strcspn(line, "\n")] = 0;
+    if (strcmp(line, "prompt") == 0)
+        return wait_for_prompt(terminal);
     if (strncmp(line, "wait ", 5) == 0)
         return wait_for(terminal, line + 5);
     int enter = strncmp(line, "enter ", 6) == 0;
