@@ -3,6 +3,8 @@
 #ifndef KERNEL_SIMD_BYTES_H
 #define KERNEL_SIMD_BYTES_H
 
+#include <stdbool.h>
+
 #include "kernel/simd/simd.h"
 
 #define INLINE static inline __attribute__((always_inline))
