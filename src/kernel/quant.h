@@ -111,16 +111,18 @@ static inline size_t quant_unit_bytes(struct quant_layout l)
 }
 
 /* Which of a unit's words word i of the upper bits is, and of the lower ones: upper before lower,
- * but for Q6_K, where those of 4 inputs in 4 sub-blocks stand side by side, so that memory is read
- * as one stream: two at once were 20 GB/s of 35. */
+ * but for Q6_K, whose upper words stand between those lower ones that are needed with them first:
+ * memory is then read as one stream. */
 static inline int quant_high_word(struct quant_layout l, int i)
 {
-    return l.high == 16 ? i / 8 * 24 + i % 8 * 3 : i;
+    return l.high == 16 ? i / 8 * 24 + i % 8 * 2 : i;
 }
 
 static inline int quant_low_word(struct quant_layout l, int i)
 {
-    return l.high == 16 ? i / 16 * 24 + i % 8 * 3 + 1 + i / 8 % 2 : (int)l.high + i;
+    if (l.high != 16)
+        return (int)l.high + i;
+    return i / 16 * 24 + (i % 16 < 8 ? i % 8 * 2 + 1 : i % 16 + 8);
 }
 
 /* What the four bits of IQ4_NL and IQ4_XS stand for: codes whose zero is 128. */

@@ -15,8 +15,21 @@
 /* Rows that two tiles of half as many take faster than a whole and a small one. */
 enum { EVEN_ROWS = ROWS == 6 ? 8 : 0 };
 
-/* Inputs of a part: 16 KiB of codes. */
-enum { PART = 512 };
+/* Inputs of a part: 32 KiB of codes. With half, y is read and written twice as often: 2 to 4%
+ * with 512 rows, as it lies a page apart from row to row in wide matrices. */
+enum { PART = 1024 };
+
+/* How far ahead of one row memory is asked for. */
+enum { AHEAD = 8192 };
+
+/* The tiles of a part share in asking for the next one, which follows it in memory. */
+INLINE void ask_next(enum dtype type, struct tile *t)
+{
+    size_t units = t->end - t->first, lines = units * t->unit_bytes / 64;
+    size_t tiles = (t->panel->rows + ROWS - 1) / ROWS, steps = tiles * units * steps_of(type);
+    t->ask = t->panel->panel + t->end * t->unit_bytes;
+    t->ask_lines = (lines + steps - 1) / steps;
+}
 
 /* ---- Codes apart ---- */
 
@@ -101,6 +114,7 @@ INLINE void many_rows(enum dtype type, struct tile *t)
     t->codes_bytes = inputs / 4 * QUANT_WORD;
     for (t->first = 0; t->first < units; t->first = t->end) {
         t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
+        ask_next(type, t);
         unpack(type, codes, t);
         rows(type, t);
     }
@@ -120,10 +134,14 @@ INLINE struct tile tile_of(enum dtype type, const struct quant_panel *p)
 INLINE void panel(enum dtype type, const struct quant_panel *p)
 {
     struct tile t = tile_of(type, p);
-    if (p->rows > 1)
+    if (p->rows > 1) {
         many_rows(type, &t);
-    else if (p->rows == 1)
-        tile_rows(type, false, 1, &t);
+        return;
+    }
+    size_t steps = steps_of(type);
+    t.ask = p->panel + AHEAD;
+    t.ask_lines = (t.unit_bytes / 64 + steps - 1) / steps;
+    tile_rows(type, false, 1, &t);
 }
 
 /* Codes of Q8_0 lie apart in the panel. */
@@ -135,6 +153,7 @@ static void panel_q8_0(const struct quant_panel *p)
     for (t.first = 0; t.first < units; t.first = t.end) {
         t.codes = p->panel + t.first * t.unit_bytes + quant_words_at(quant_layout(DTYPE_Q8_0));
         t.end = units - t.first < step ? units : t.first + step;
+        ask_next(DTYPE_Q8_0, &t);
         rows_32(&t);
     }
 }

@@ -30,7 +30,24 @@ struct tile {
     const char *codes;  /* those that lie apart, from the first unit on: [inputs / 4] words */
     size_t codes_bytes; /* from unit to unit */
     size_t row, output; /* the first of the tile */
+    const char *ask;    /* what is read soon: */
+    size_t ask_lines;   /* lines of it to ask for with each step, a unit of 32 or a pair */
 };
+
+/* The asking of a tile. */
+struct asking {
+    const char *at;
+    size_t lines;
+};
+
+/* Into the second-level cache, between the products: in one burst it would fill the queue of
+ * misses.
+ */
+INLINE void ask_step(struct asking *a)
+{
+    for (size_t i = 0; i < a->lines; i++, a->at += 64)
+        _mm_prefetch(a->at, _MM_HINT_T1);
+}
 
 struct sums {
     vi at[ROWS][WIDTH];
@@ -185,10 +202,12 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
 /* ---- Units of 32 ---- */
 
 INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, const struct tile *t,
-                    const char *unit, const char *codes, const struct quant_block32 *x)
+                    const char *unit, const char *codes, const struct quant_block32 *x,
+                    struct asking *asking)
 {
     struct sums sums;
     struct results terms;
+    ask_step(asking);
     sums_start(type, R, &sums, t, &x->start);
     sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
     sums_round(R, &terms, &sums);
@@ -211,11 +230,12 @@ INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, co
  * is the part that is a constant where codes are taken apart. */
 INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *total,
                      const struct tile *t, const char *unit, const char *codes,
-                     const struct quant_block256 *x, int half, int fixed)
+                     const struct quant_block256 *x, struct asking *asking, int half, int fixed)
 {
     struct quant_layout l = quant_layout(type);
     int pair = (l.sub == 16 ? 4 : 2) * half + fixed;
     struct scales scales[WIDTH];
+    ask_step(asking);
     UNROLL
     for (size_t w = 0; w < WIDTH; w++)
         scales[w] = quant_scales(l, unit, pair, t->output + w * LANES);
@@ -258,7 +278,8 @@ INLINE void add_pair_mins(enum dtype type, size_t R, struct sums *total, const s
 }
 
 INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, const struct tile *t,
-                     const char *unit, const char *codes, const struct quant_block256 *x)
+                     const char *unit, const char *codes, const struct quant_block256 *x,
+                     struct asking *asking)
 {
     struct quant_layout l = quant_layout(type);
     int pairs = 128 / (int)l.sub;
@@ -271,12 +292,12 @@ INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, c
         terms.at[r][w] = vf_set(0);
     if (apart) {
         for (int pair = 0; pair < pairs; pair++)
-            add_pair(type, apart, R, &terms, t, unit, codes, x, 0, pair);
+            add_pair(type, apart, R, &terms, t, unit, codes, x, asking, 0, pair);
     } else {
         for (int half = 0; half < 2; half++)
             UNROLL
         for (int fixed = 0; fixed < pairs / 2; fixed++)
-            add_pair(type, apart, R, &terms, t, unit, codes, x, half, fixed);
+            add_pair(type, apart, R, &terms, t, unit, codes, x, asking, half, fixed);
     }
     results_add(R, y, t, unit, &x->d, &terms, false);
     if (!l.mins)
@@ -290,19 +311,29 @@ INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, c
 
 /* ---- A tile ---- */
 
+/* Steps of asking in a unit. */
+INLINE size_t steps_of(enum dtype type)
+{
+    struct quant_layout l = quant_layout(type);
+    return l.inputs == 32 ? 1 : 128 / l.sub;
+}
+
 INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct tile *t)
 {
     const char *x = t->panel->x + t->row * t->x_stride;
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
+    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0};
     struct results y;
     results_load(R, &y, t);
     results_ask(R, t);
     for (size_t i = t->first; i < t->end; i++) {
         if (quant_layout(type).inputs == 32) {
-            unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i);
+            unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i,
+                    &asking);
         } else {
             __asm__ volatile("" : "+m"(y)); /* y is rarely needed: the registers are for sums */
-            unit_256(type, apart, R, &y, t, unit, codes, (const struct quant_block256 *)x + i);
+            unit_256(type, apart, R, &y, t, unit, codes, (const struct quant_block256 *)x + i,
+                     &asking);
         }
         unit += t->unit_bytes;
         codes += t->codes_bytes;
@@ -315,6 +346,7 @@ INLINE void tile_rows(enum dtype type, bool apart, size_t R, struct tile *t)
 {
     for (t->output = 0; t->output < t->panel->outputs; t->output += WIDTH * LANES)
         tile_outputs(type, apart, R, t);
+    t->ask += (t->end - t->first) * steps_of(type) * t->ask_lines * 64;
     t->row += R;
 }
 
