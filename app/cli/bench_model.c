@@ -131,11 +131,21 @@ static void pass_close(struct pass *p)
     free(p->logits);
 }
 
-/* The arithmetic that products with matrices of a type are computed in. */
-static unsigned arithmetic_of(const char *type, const char *table)
+/* What the products of a type are made of, where the table has it, and the field of its peak. */
+struct arithmetic {
+    unsigned what;
+    const char *name;
+    size_t peak;
+};
+
+static struct arithmetic arithmetic_of(const char *type, const char *table)
 {
-    return strcmp(type, "BF16") == 0 && strstr(table, "bf16") ? TRIB_MEASURE_BF16
-                                                              : TRIB_MEASURE_F32;
+    bool pairs = strstr(table, "bf16") != NULL, floats = strcmp(type, "F32") == 0;
+    if (strcmp(type, "BF16") == 0 && pairs)
+        return (struct arithmetic){TRIB_MEASURE_BF16, "bf16", offsetof(trib_limits, bf16)};
+    if (strcmp(type, "BF16") != 0 && strcmp(type, "F16") != 0 && !floats && pairs)
+        return (struct arithmetic){TRIB_MEASURE_INT8, "int8", offsetof(trib_limits, int8)};
+    return (struct arithmetic){TRIB_MEASURE_F32, "f32", offsetof(trib_limits, f32)};
 }
 
 /* As much as a pass reads: the bandwidth of the caches that hold a small model, or of memory. */
@@ -169,7 +179,7 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
         return complain(&b->error);
     bench_work_read(&work, b->model, &b->shape, &memory);
     const char *table = trib_engine_kernels(b->engine);
-    unsigned what = arithmetic_of(work.type, table);
+    struct arithmetic arithmetic = arithmetic_of(work.type, table);
     double before = (double)depth + (decode ? 0.5 * (double)tokens : 0);
     struct bench_model_row row = {
         .model = b->path,
@@ -184,10 +194,10 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
         .operations =
             bench_work_operations(&work, (double)step, before, which == ROWS ? (double)step : 1),
         .bytes = bench_work_bytes(&work, (double)step, before),
-        .peak_of = what == TRIB_MEASURE_BF16 ? "bf16" : "f32"};
+        .peak_of = arithmetic.name};
     struct bench_subject subject = {.run = pass_run,
                                     .context = &p,
-                                    .what = what,
+                                    .what = arithmetic.what,
                                     .memory = b->reading,
                                     .bytes = bytes_to_read(&row),
                                     .threads = b->threads};
@@ -199,7 +209,7 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
     pass_close(&p);
     if (status != TRIB_OK)
         return complain(&b->error);
-    row.peak = what == TRIB_MEASURE_BF16 ? row.timing.limits.bf16 : row.timing.limits.f32;
+    memcpy(&row.peak, (const char *)&row.timing.limits + arithmetic.peak, sizeof row.peak);
     row.hash = p.hash;
     int result = bench_model_print(&row, b->format, b->first);
     b->first = false;
