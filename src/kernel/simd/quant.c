@@ -19,6 +19,11 @@ enum { EVEN_ROWS = ROWS == 6 ? 8 : 0 };
  * with 512 rows, as it lies a page apart from row to row in wide matrices. */
 enum { PART = 1024 };
 
+/* How far ahead of one row memory is asked for where codes have upper bits of their own: the
+ * products take so long then that the processor's own prefetching falls behind, 22 GB/s against 41.
+ */
+enum { AHEAD = 8192 };
+
 /* The tiles of a part share in asking for the next one, which follows it in memory. One row passes
  * over each part but once: then the processor's own prefetching is faster, 52 GB/s against 37. */
 INLINE void ask_next(enum dtype type, struct tile *t)
@@ -136,7 +141,9 @@ INLINE void panel(enum dtype type, const struct quant_panel *p)
         many_rows(type, &t);
         return;
     }
-    t.ask = p->panel; /* for nothing */
+    size_t steps = steps_of(type);
+    t.ask = p->panel + AHEAD;
+    t.ask_lines = quant_layout(type).high > 1 ? (t.unit_bytes / 64 + steps - 1) / steps : 0;
     tile_rows(type, false, 1, &t);
 }
 
