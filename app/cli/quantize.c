@@ -75,12 +75,11 @@ const struct command quantize_command = {
     .operands = "IN OUT",
     .summary = "Write a model in fewer bits",
     .description =
-        "Reads a GGUF file of any types and writes it in those of a file type, as llama.cpp names\n"
-        "and mixes them: q4_k_m is 4 bits for most matrices and 6 for those where errors cost "
-        "most.\n"
-        "Norms keep their type. The K and IQ4 types are searched for the scales of least error. "
-        "Of\n"
-        "a model in several files, any part will do. OUT appears whole or not at all.",
+        "Reads a model of any types and writes it as GGUF in those of a file type, as llama.cpp\n"
+        "names and mixes them: q4_k_m is 4 bits for most matrices and 6 for those where errors\n"
+        "cost most. Norms keep their type. The K and IQ4 types are searched for the scales of\n"
+        "least error. IN is a GGUF file, any part of one in several, or a folder as downloaded\n"
+        "from Hugging Face. OUT appears whole or not at all.",
     .operands_least = 2,
     .operands_most = 2,
     .options = options,

@@ -10,14 +10,18 @@
 #include "text/utf8.h"
 #include "train/predictor_file.h"
 
+trib_status model_file_open(struct gguf **out, const char *path, trib_error *error)
+{
+    return hf_folder_is(path) ? hf_folder_open(out, path, error) : gguf_open(out, path, error);
+}
+
 trib_status trib_model_open(trib_model **out, const char *path, trib_error *error)
 {
     *out = NULL;
     trib_model *model = calloc(1, sizeof *model);
     if (!model)
         return error_no_memory(error, path, sizeof *model);
-    trib_status status = hf_folder_is(path) ? hf_folder_open(&model->file, path, error)
-                                            : gguf_open(&model->file, path, error);
+    trib_status status = model_file_open(&model->file, path, error);
     if (status != TRIB_OK) {
         free(model);
         return status;

@@ -12,4 +12,7 @@ struct trib_model {
     trib_error no_tokenizer;
 };
 
+/* Opens a GGUF file, any part of one in several, or a folder (file/hf_folder.h). */
+trib_status model_file_open(struct gguf **out, const char *path, trib_error *error);
+
 #endif

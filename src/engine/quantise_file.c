@@ -6,10 +6,8 @@
 
 #include "base/error.h"
 #include "engine/file_job.h"
-#include "file/gguf.h"
+#include "engine/model_file.h"
 #include "file/gguf_write.h"
-#include "kernel/kernel.h"
-#include "kernel/quantise.h"
 #include "model/mix.h"
 #include "tributary/quantize.h"
 
@@ -28,13 +26,10 @@ const char *trib_file_type(size_t i)
 
 /* What all tensors share. */
 struct job {
-    const struct gguf *file;
-    const struct kernels *kernels;
+    struct file_job common;
     trib_quantize_options options;
     trib_quantize_report report;
     uint64_t done; /* elements */
-    float *floats; /* of a piece */
-    size_t room;
 };
 
 struct tensor_job {
@@ -44,73 +39,17 @@ struct tensor_job {
     char *name;
 };
 
-static trib_status refuse_weight(const struct tensor_job *t, uint64_t at, float found,
-                                 trib_error *error)
-{
-    return error_set(error, TRIB_INVALID,
-                     "%s: tensor %.*s: element %llu: expected a number of at most %.0f in size, "
-                     "found %g",
-                     t->job->file->name, NAME_SHOWN, t->name, (unsigned long long)at,
-                     (double)QUANTISE_MOST, (double)found);
-}
-
-/* Elements first to first + count in the new type. */
-static trib_status convert(const struct tensor_job *t, uint64_t first, size_t count, void *out,
-                           trib_error *error)
-{
-    struct job *job = t->job;
-    enum dtype from = t->tensor->type;
-    const uint8_t *stored = t->tensor->data + dtype_size(from, (size_t)first);
-    size_t at, piece = 4096; /* whole blocks of every type */
-    if (from == t->type) {
-        memcpy(out, stored, dtype_size(from, count));
-        return TRIB_OK;
-    }
-    if (count > job->room) {
-        free(job->floats);
-        job->room = 0;
-        job->floats = malloc(count * sizeof *job->floats);
-        if (!job->floats)
-            return error_no_memory(error, t->name, count * sizeof *job->floats);
-        job->room = count;
-    }
-#pragma omp parallel for schedule(static) num_threads(job->options.threads)
-    for (size_t i = 0; i < count; i += piece)
-        job->kernels->unpack(from, job->floats + i, stored + dtype_size(from, i),
-                             count - i < piece ? count - i : piece);
-    if (t->type != DTYPE_F32 && t->type != DTYPE_BF16 && !quantise_takes(job->floats, count, &at))
-        return refuse_weight(t, first + at, job->floats[at], error);
-    quantise(job->kernels, t->type, out, job->floats, count, job->options.threads);
-    return TRIB_OK;
-}
-
 static trib_status source(void *context, uint64_t first, size_t count, void *out, trib_error *error)
 {
     struct tensor_job *t = context;
     struct job *job = t->job;
-    trib_status status = convert(t, first, count, out, error);
+    trib_status status =
+        file_job_elements(&job->common, t->tensor, t->type, first, count, out, error);
     job->done += count;
     if (status == TRIB_OK && job->options.progress &&
         !job->options.progress(job->options.progress_context, job->done, job->report.elements))
-        return error_set(error, TRIB_STOPPED, "%s: stopped", job->file->name);
+        return error_set(error, TRIB_STOPPED, "%s: stopped", job->common.file->name);
     return status;
-}
-
-static bool is_replaced(struct slice key)
-{
-    return slice_is(key, "general.file_type") || slice_is(key, "general.quantization_version") ||
-           slice_is(key, "split.no") || slice_is(key, "split.count") ||
-           slice_is(key, "split.tensors.count");
-}
-
-static void put_values(struct gguf_writer *writer, const struct gguf *file,
-                       const struct file_type *type)
-{
-    for (size_t i = 0; i < file->value_count; i++)
-        if (!is_replaced(file->values[i].key))
-            gguf_put_value(writer, &file->values[i]);
-    gguf_put_u32(writer, "general.file_type", type->number);
-    gguf_put_u32(writer, "general.quantization_version", QUANTISATION_VERSION);
 }
 
 /* A number of the architecture, `otherwise` where the file has none. */
@@ -165,7 +104,7 @@ static trib_status put_tensor(struct gguf_writer *writer, struct tensor_job *t,
         return error_no_memory(error, "a tensor's name", tensor->name.length);
     if (strlen(t->name) != tensor->name.length)
         return error_set(error, TRIB_UNSUPPORTED, "%s: tensor %.*s: its name holds a zero byte",
-                         t->job->file->name, NAME_SHOWN, t->name);
+                         t->job->common.file->name, NAME_SHOWN, t->name);
     gguf_put_tensor_from(writer, t->name, t->type, tensor->dims, tensor->shape, source, t);
     report->tensors++;
     report->elements += tensor->elements;
@@ -179,7 +118,7 @@ static trib_status put_tensor(struct gguf_writer *writer, struct tensor_job *t,
 static trib_status write_quantised(struct job *job, const char *out, const struct file_type *type,
                                    trib_error *error)
 {
-    const struct gguf *file = job->file;
+    const struct gguf *file = job->common.file;
     struct mix_model model = {0};
     struct tensor_job *tensors = calloc(file->tensor_count + 1, sizeof *tensors);
     struct gguf_writer *writer = gguf_writer_open();
@@ -189,7 +128,7 @@ static trib_status write_quantised(struct job *job, const char *out, const struc
     if (status == TRIB_OK)
         status = read_mix_model(file, &model, error);
     if (status == TRIB_OK)
-        put_values(writer, file, type);
+        file_job_put_values(writer, file, &type->number);
     for (size_t i = 0; i < file->tensor_count && status == TRIB_OK; i++) {
         tensors[i] = (struct tensor_job){.job = job, .tensor = &file->tensors[i]};
         status = put_tensor(writer, &tensors[i], type, &model, error);
@@ -206,7 +145,7 @@ static trib_status write_quantised(struct job *job, const char *out, const struc
 trib_status trib_quantize(const char *in, const char *out, const trib_quantize_options *options,
                           trib_quantize_report *report, trib_error *error)
 {
-    struct job job = {.kernels = kernels_best()};
+    struct job job = {.common = {.kernels = kernels_best()}};
     struct gguf *file;
     job.options = options ? *options : trib_quantize_options_default();
     const struct file_type *type = file_type_find(job.options.type);
@@ -214,10 +153,11 @@ trib_status trib_quantize(const char *in, const char *out, const trib_quantize_o
         return error_set(error, TRIB_INVALID, "\"%.40s\" is no file type", job.options.type);
     trib_status status = job_threads(&job.options.threads, error);
     if (status == TRIB_OK)
-        status = gguf_open(&file, in, error);
+        status = model_file_open(&file, in, error);
     if (status != TRIB_OK)
         return status;
-    job.file = file;
+    job.common.file = file;
+    job.common.threads = job.options.threads;
     if (gguf_reads(file, out)) /* there would be nothing to go back to */
         status = error_set(error, TRIB_INVALID,
                            "%s: expected another file than the one that is read", out);
@@ -225,7 +165,7 @@ trib_status trib_quantize(const char *in, const char *out, const trib_quantize_o
         status = write_quantised(&job, out, type, error);
     if (status == TRIB_OK && report)
         *report = job.report;
-    free(job.floats);
+    file_job_close(&job.common);
     gguf_close(file);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/error.h"
 #include "base/rng.h"
 #include "engine/file_job.h"
 #include "engine/synth_vocabulary.h"
