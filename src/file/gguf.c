@@ -175,12 +175,19 @@ trib_status gguf_open_one(struct gguf **out, const char *path, trib_error *error
     return status;
 }
 
+/* Map i of those that a file's own data lies in; NULL behind the last. */
+static const struct file_map *map_at(const struct gguf_index *index, size_t i)
+{
+    return i == 0 ? &index->map : i <= index->map_count ? index->maps[i - 1] : NULL;
+}
+
 void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor)
 {
     const struct gguf_index *index = file->index;
-    const uint8_t *data = tensor->data, *map = index->map.bytes;
-    if (map && data >= map && data < map + index->map.size)
-        file_map_release(&index->map, tensor->data, tensor->bytes);
+    const struct file_map *map;
+    for (size_t i = 0; (map = map_at(index, i)); i++)
+        if (map->bytes && tensor->data >= map->bytes && tensor->data < map->bytes + map->size)
+            file_map_release(map, tensor->data, tensor->bytes);
     for (size_t i = 0; i < index->part_count; i++)
         gguf_release(index->parts[i], tensor);
 }
@@ -200,22 +207,24 @@ trib_status gguf_open(struct gguf **out, const char *path, trib_error *error)
 bool gguf_reads(const struct gguf *file, const char *path)
 {
     const struct gguf_index *index = file->index;
+    const struct file_map *map;
     struct stat info;
-    if (index->map.bytes && stat(path, &info) == 0 && info.st_dev == index->map.device &&
-        info.st_ino == index->map.inode)
-        return true;
+    bool exists = stat(path, &info) == 0;
+    for (size_t i = 0; exists && (map = map_at(index, i)); i++)
+        if (map->bytes && info.st_dev == map->device && info.st_ino == map->inode)
+            return true;
     for (size_t i = 0; i < index->part_count; i++)
         if (gguf_reads(index->parts[i], path))
             return true;
     return false;
 }
 
-trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, const char *name,
-                          const struct gguf_tensor *tensors, size_t count, void *owner,
-                          void (*release)(void *owner), trib_error *error)
+trib_status gguf_assemble(struct gguf **out, const struct gguf_pieces *pieces, const char *name,
+                          trib_error *error)
 {
     struct gguf *file;
-    trib_status status = gguf_parse(out, bytes, size, name, error);
+    size_t count = pieces->tensor_count;
+    trib_status status = gguf_parse(out, pieces->bytes, pieces->size, name, error);
     if (status != TRIB_OK)
         return status;
     file = *out;
@@ -231,7 +240,7 @@ trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, con
     if (status == TRIB_OK)
         status = table_open(&index->by_name, count, error);
     for (size_t i = 0; i < count && status == TRIB_OK; i++) {
-        copy[i] = tensors[i];
+        copy[i] = pieces->tensors[i];
         uint32_t *slot = tensor_slot(index, copy[i].name);
         if (*slot)
             status = error_set(error, TRIB_FORMAT, "%s: tensor %s stands twice", file->name,
@@ -246,8 +255,10 @@ trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, con
         return status;
     }
     file->version = 0;
-    index->owner = owner;
-    index->release = release;
+    index->maps = pieces->maps;
+    index->map_count = pieces->map_count;
+    index->owner = pieces->owner;
+    index->release = pieces->release;
     return TRIB_OK;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/dtype.h"
 #include "base/slice.h"
+#include "file/map.h"
 #include "tributary/status.h"
 
 /* Value types of metadata. X(NAME, number, "name", bytes of one; 0: variable) */
@@ -89,21 +90,30 @@ trib_status gguf_open(struct gguf **out, const char *path, trib_error *error);
 trib_status gguf_parse(struct gguf **out, const void *bytes, size_t size, const char *name,
                        trib_error *error);
 
-/* Lets a tensor's pages go from memory, where the file is mapped; they come back when touched. For
- * tensors that have been copied into another form. */
+/* Lets a tensor's pages go from memory, where its data lies in a mapped file; they come back when
+ * touched. For tensors that have been copied into another form. */
 void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor);
 
-/* Whether `path` is the file, or one of the parts, that was opened. */
+/* Whether `path` is the file, or one of the parts or mapped pieces, that was opened. */
 bool gguf_reads(const struct gguf *file, const char *path);
 
-/* A file whose parts lie apart: `bytes` are a whole GGUF file without tensors, for the metadata,
- * and `tensors`, which are copied, point to names and data wherever they are. Their types, shapes
- * and sizes are believed; a name that stands twice is TRIB_FORMAT. The version becomes 0, the size
- * that of metadata and data. After success gguf_close calls release(owner), which frees what was
- * given; after a failure nobody does. */
-trib_status gguf_assemble(struct gguf **out, const void *bytes, size_t size, const char *name,
-                          const struct gguf_tensor *tensors, size_t count, void *owner,
-                          void (*release)(void *owner), trib_error *error);
+/* What an assembled file is made of. */
+struct gguf_pieces {
+    const void *bytes; /* [size]: a whole GGUF file without tensors, for the metadata */
+    size_t size;
+    const struct gguf_tensor *tensors; /* [tensor_count], names and data wherever they are */
+    size_t tensor_count;
+    const struct file_map *const *maps; /* [map_count]: files in which data may lie */
+    size_t map_count;
+    void *owner; /* of all of the above but `tensors`, which are copied */
+    void (*release)(void *owner);
+};
+
+/* A file whose parts lie apart. Types, shapes and sizes of tensors are believed; a name that stands
+ * twice is TRIB_FORMAT. The version becomes 0, the size that of metadata and data. After success
+ * gguf_close calls release(owner), which frees what was given; after a failure nobody does. */
+trib_status gguf_assemble(struct gguf **out, const struct gguf_pieces *pieces, const char *name,
+                          trib_error *error);
 
 /* Closes; NULL is allowed. */
 void gguf_close(struct gguf *file);

@@ -21,7 +21,9 @@ struct gguf_index {
     struct gguf_value *values;
     struct gguf_tensor *tensors;
     struct table by_key, by_name;
-    void *owner; /* of the parts of an assembled file */
+    const struct file_map *const *maps; /* [map_count] of an assembled file's pieces */
+    size_t map_count;
+    void *owner; /* of the pieces */
     void (*release)(void *owner);
 };
 

@@ -52,7 +52,8 @@ struct hf_folder {
     struct json_file config_json;
     struct safetensors **shards;
     size_t shard_count;
-    struct gguf_tensor *tensors; /* with names in `blocks` */
+    const struct file_map **maps; /* [shard_count], the shards' own */
+    struct gguf_tensor *tensors;  /* with names in `blocks` */
     size_t tensor_count, tensor_capacity;
     uint64_t vocabulary; /* V, rows of the embedding */
     struct hf_block *blocks;

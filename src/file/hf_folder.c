@@ -63,6 +63,7 @@ static void folder_close(void *owner)
     json_file_close(&folder->config_json);
     gguf_writer_close(folder->metadata);
     free(folder->shards);
+    free(folder->maps);
     free(folder->tensors);
     free(folder->bytes);
     free(folder);
@@ -234,9 +235,19 @@ static trib_status read_folder(struct hf_folder *folder, trib_error *error)
     return status;
 }
 
+static trib_status map_shards(struct hf_folder *folder, trib_error *error)
+{
+    folder->maps = calloc(folder->shard_count + 1, sizeof *folder->maps);
+    if (!folder->maps)
+        return error_no_memory(error, folder->path, folder->shard_count * sizeof *folder->maps);
+    for (size_t i = 0; i < folder->shard_count; i++)
+        folder->maps[i] = safetensors_map(folder->shards[i]);
+    return TRIB_OK;
+}
+
 trib_status hf_folder_open(struct gguf **out, const char *path, trib_error *error)
 {
-    size_t size;
+    size_t size = 0;
     *out = NULL;
     struct hf_folder *folder = calloc(1, sizeof *folder);
     if (!folder)
@@ -247,8 +258,18 @@ trib_status hf_folder_open(struct gguf **out, const char *path, trib_error *erro
     if (status == TRIB_OK)
         status = gguf_writer_bytes(folder->metadata, &folder->bytes, &size, error);
     if (status == TRIB_OK)
-        status = gguf_assemble(out, folder->bytes, size, path, folder->tensors,
-                               folder->tensor_count, folder, folder_close, error);
+        status = map_shards(folder, error);
+    if (status == TRIB_OK) {
+        struct gguf_pieces pieces = {.bytes = folder->bytes,
+                                     .size = size,
+                                     .tensors = folder->tensors,
+                                     .tensor_count = folder->tensor_count,
+                                     .maps = folder->maps,
+                                     .map_count = folder->shard_count,
+                                     .owner = folder,
+                                     .release = folder_close};
+        status = gguf_assemble(out, &pieces, path, error);
+    }
     if (status != TRIB_OK)
         folder_close(folder);
     return status;

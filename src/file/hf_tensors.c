@@ -377,6 +377,7 @@ static trib_status make_data(const struct reader *r, const struct safetensors_te
         else
             memcpy(changed, t->data, t->bytes);
         *out = changed;
+        file_map_release(safetensors_map(r->file), t->data, t->bytes);
     }
     if (!single && !(row->change & PLUS_ONE))
         return TRIB_OK;

@@ -278,6 +278,11 @@ void safetensors_close(struct safetensors *file)
     free(file);
 }
 
+const struct file_map *safetensors_map(const struct safetensors *file)
+{
+    return &file->index->map;
+}
+
 bool safetensors_has(const struct safetensors *file, struct slice name)
 {
     return !slice_is(name, "__metadata__") &&

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "file/map.h"
 #include "tributary/status.h"
 
 enum {
@@ -47,6 +48,9 @@ trib_status safetensors_parse(struct safetensors **out, const void *bytes, size_
 
 /* Closes; NULL is allowed. */
 void safetensors_close(struct safetensors *file);
+
+/* Where the file is mapped; without bytes where it was parsed in memory. */
+const struct file_map *safetensors_map(const struct safetensors *file);
 
 /* Whether there is a tensor of this name. */
 bool safetensors_has(const struct safetensors *file, struct slice name);

@@ -11,6 +11,7 @@
 #include "test.h"
 #include "tiny_model.h"
 #include "tributary/engine.h"
+#include "tributary/quantize.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -581,6 +582,46 @@ static void runs_and_converts(void **state)
     hf_build_close(&b);
 }
 
+/* A folder is quantised as the file written of it is, and never onto its own weights. */
+static void quantises(void **state)
+{
+    static const char *const names[] = {"file.gguf", "small.gguf", "smaller.gguf"};
+    struct hf_build b;
+    char paths[3][128], own[128];
+    trib_quantize_options options = trib_quantize_options_default();
+    trib_model *model;
+    trib_error error;
+    struct gguf *files[2];
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "BF16");
+    hf_build_weights(&b, "model.safetensors");
+    for (size_t i = 0; i < 3; i++)
+        snprintf(paths[i], sizeof paths[i], "%s/%s", b.path, names[i]);
+    snprintf(own, sizeof own, "%s/model.safetensors", b.path);
+    options.type = "f16";
+    if (trib_model_open(&model, b.path, &error) ||
+        trib_model_convert(model, paths[0], NULL, NULL, NULL, &error) ||
+        trib_quantize(paths[0], paths[1], &options, NULL, &error) ||
+        trib_quantize(b.path, paths[2], &options, NULL, &error))
+        fail_msg("%s", error.message);
+    trib_model_close(model);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(gguf_open(&files[i], paths[1 + i], &error), TRIB_OK);
+    assert_int_equal(files[0]->tensor_count, files[1]->tensor_count);
+    for (size_t i = 0; i < files[0]->tensor_count; i++) {
+        const struct gguf_tensor *t = &files[0]->tensors[i], *u = &files[1]->tensors[i];
+        assert_true(slice_equal(t->name, u->name));
+        assert_int_equal(t->type, u->type);
+        assert_memory_equal(t->data, u->data, t->bytes);
+    }
+    for (size_t i = 0; i < 2; i++)
+        gguf_close(files[i]);
+    assert_int_equal(trib_quantize(b.path, own, &options, NULL, &error), TRIB_INVALID);
+    assert_non_null(strstr(error.message, "expected another file"));
+    hf_build_close(&b);
+}
+
 static bool stop(void *context, uint64_t done, uint64_t total)
 {
     (void)context;
@@ -623,6 +664,38 @@ static void converts_to_q8_0(void **state)
         unpack_ref(DTYPE_Q8_0, is, to->data + i / 32 * 34, 32);
         for (size_t j = 0; j < 32; j++)
             assert_true(fabsf(was[j] - is[j]) <= q8_0_bound(was));
+    }
+    gguf_close(before);
+    gguf_close(after);
+    trib_model_close(model);
+    unlink(path);
+    unlink(out);
+}
+
+/* Weights in blocks become the very floats that they stand for. */
+static void converts_blocks(void **state)
+{
+    char path[64], out[80];
+    trib_model *model;
+    trib_error error;
+    struct gguf *before, *after;
+    struct random random = random_start(2);
+    (void)state;
+    tiny_model_write(path, DTYPE_Q4_0, &random);
+    snprintf(out, sizeof out, "%s.gguf", path);
+    if (trib_model_open(&model, path, &error) ||
+        trib_model_convert(model, out, "f32", NULL, NULL, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(gguf_open(&before, path, &error), TRIB_OK);
+    assert_int_equal(gguf_open(&after, out, &error), TRIB_OK);
+    const struct gguf_tensor *from = gguf_find_tensor(before, "blk.1.ffn_down.weight");
+    const struct gguf_tensor *to = gguf_find_tensor(after, "blk.1.ffn_down.weight");
+    assert_int_equal(from->type, DTYPE_Q4_0);
+    assert_int_equal(to->type, DTYPE_F32);
+    for (uint64_t i = 0; i < from->elements; i += 32) {
+        float floats[32];
+        unpack_ref(DTYPE_Q4_0, floats, from->data + i / 32 * 18, 32);
+        assert_memory_equal(floats, to->data + 4 * i, sizeof floats);
     }
     gguf_close(before);
     gguf_close(after);
@@ -676,7 +749,9 @@ int main(void)
         cmocka_unit_test(refuses_tensors),
         cmocka_unit_test(refuses_vocabularies),
         cmocka_unit_test(runs_and_converts),
+        cmocka_unit_test(quantises),
         cmocka_unit_test(converts_to_q8_0),
+        cmocka_unit_test(converts_blocks),
         cmocka_unit_test(converts_with_care),
     };
     random_seed();
