@@ -9,58 +9,25 @@
  */
 #include <getopt.h>
 #include <omp.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "base/memory.h"
-#include "base/rng.h"
+#include "bench.h"
 #include "kernel/product.h"
 #include "tributary/measure.h"
 
-enum { LIST_MOST = 16, RUNS_MOST = 10000, FORWARD = 0, INPUT = 1, WEIGHT = 2, USES = 3 };
+enum { FORWARD = 0, INPUT = 1, WEIGHT = 2, USES = 3 };
 
 static const char *const use_names[USES] = {"forward", "input", "weight"};
 static const char *const type_names[2] = {"f32", "bf16"};
-
-struct list {
-    size_t count, values[LIST_MOST];
-};
 
 struct options {
     struct list M, N, K;
     const char *uses, *types;
     int threads;
     double seconds;
-    enum { TABLE, JSON, CSV } format;
+    enum bench_format format;
 };
-
-struct series {
-    size_t count;
-    double values[RUNS_MOST];
-};
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts the series. */
-static double median(struct series *s)
-{
-    qsort(s->values, s->count, sizeof *s->values, compare);
-    return s->values[s->count / 2];
-}
 
 static float *draw(size_t n, uint64_t seed)
 {
@@ -68,17 +35,6 @@ static float *draw(size_t n, uint64_t seed)
     for (size_t i = 0; x && i < n; i++)
         x[i] = (float)(rng_uniform(seed, i) - 0.5);
     return x;
-}
-
-static uint64_t hash_of(const float *c, size_t n)
-{
-    uint64_t hash = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, c + i, sizeof bits);
-        hash = rng_bits(hash ^ bits, i);
-    }
-    return hash;
 }
 
 static struct product problem(size_t use, enum dtype type, size_t M, size_t N, size_t K)
@@ -160,20 +116,6 @@ static bool run(const struct options *o, const struct kernels *kernels, size_t u
     return done;
 }
 
-static bool parse_list(struct list *list, const char *text)
-{
-    char *end;
-    for (list->count = 0; list->count < LIST_MOST; text = end + 1) {
-        size_t value = strtoull(text, &end, 10);
-        if (end == text || value < 1 || value > 1 << 20 || (*end && *end != ','))
-            return false;
-        list->values[list->count++] = value;
-        if (!*end)
-            return true;
-    }
-    return false;
-}
-
 static bool parse(struct options *o, int argc, char **argv)
 {
     static const struct option rows[] = {{"use", 1, NULL, 'u'},     {"type", 1, NULL, 't'},
@@ -231,7 +173,7 @@ int main(int argc, char **argv)
             for (size_t m = 0; m < o.M.count; m++)
                 for (size_t n = 0; n < o.N.count; n++)
                     for (size_t k = 0; k < o.K.count; k++)
-                        if (strstr(o.types, type_names[type]) && strstr(o.uses, use_names[use]) &&
+                        if (listed(o.types, type_names[type]) && listed(o.uses, use_names[use]) &&
                             !run(&o, kernels, use, type, o.M.values[m], o.N.values[n],
                                  o.K.values[k])) {
                             fprintf(stderr, "product: no memory\n");

@@ -1,6 +1,6 @@
-/* Products with packed weights, type by type, as a share of the limit that is measured around and
- * between the very runs, on the same threads: of memory's bandwidth with one row, of the arithmetic
- * peak with more.
+/* Products with packed weights, type by type, as a share of what the machine can do: reading the
+ * weights once, or the multiply-adds, whichever takes longer. Both limits are measured around and
+ * between the very runs, on the same threads.
  *
  *     weight [--type LIST] [-M LIST] [-N LIST] [-K LIST] [--threads N] [--seconds T] [--mega BYTES]
  *            [--json | --csv]
@@ -12,20 +12,12 @@
  */
 #include <getopt.h>
 #include <omp.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/mman.h>
-#include <time.h>
 
 #include "base/memory.h"
-#include "base/rng.h"
+#include "bench.h"
 #include "kernel/weight.h"
 #include "tributary/measure.h"
-
-enum { LIST_MOST = 16, RUNS_MOST = 10000 };
 
 static const enum dtype types[] = {
 #define TYPE_OF(name, number, text, block, bytes) DTYPE_##name,
@@ -35,67 +27,14 @@ static const enum dtype types[] = {
 
 enum { TYPES = sizeof types / sizeof *types };
 
-struct list {
-    size_t count, values[LIST_MOST];
-};
-
 struct options {
     struct list M, N, K;
     const char *types;
     int threads;
     double seconds;
     size_t bytes;
-    enum { TABLE, JSON, CSV } format;
+    enum bench_format format;
 };
-
-struct series {
-    size_t count;
-    double values[RUNS_MOST];
-};
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts the series. */
-static double median(struct series *s)
-{
-    qsort(s->values, s->count, sizeof *s->values, compare);
-    return s->values[s->count / 2];
-}
-
-/* `bytes` of memory, in huge pages where the system has them; NULL: there is none. */
-static void *huge_new(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return NULL;
-#ifdef MADV_HUGEPAGE
-    madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-    memset(memory, 1, bytes);
-    return memory;
-}
-
-static uint64_t hash_of(const float *c, size_t n)
-{
-    uint64_t hash = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, c + i, sizeof bits);
-        hash = rng_bits(hash ^ bits, i);
-    }
-    return hash;
-}
 
 /* ---- One case ---- */
 
@@ -110,11 +49,21 @@ struct bench {
     struct weight *weights;
 };
 
-/* Any bytes are weights, but a scale that is not finite or huge would hide the others. */
-static void draw(struct bench *b, size_t bytes)
+/* Numbers of [-1/2, 1/2) as a file holds them; of blocks any bytes, but of a scale that is not
+ * finite or huge, which would hide the others. */
+static void draw(struct bench *b, const struct kernels *kernels, size_t bytes)
 {
-    for (size_t i = 0; i < bytes; i++)
+    float some[256];
+    size_t n = b->N * b->K;
+    bool blocks = dtype_info(b->type)->block > 1;
+    for (size_t i = 0; blocks && i < bytes; i++)
         b->stored[i] = (char)(rng_bits(1, i) & 0x3b);
+    for (size_t i = 0; !blocks && i < n; i += 256) {
+        for (size_t j = 0; j < 256; j++)
+            some[j] = (float)(rng_uniform(1, i + j) - 0.5);
+        kernels->pack(b->type, b->stored + dtype_size(b->type, i), some,
+                      n - i < 256 ? n - i : 256);
+    }
     for (size_t i = 0; i < b->M * b->K; i++)
         b->x[i] = (float)(rng_uniform(2, i) - 0.5);
 }
@@ -133,7 +82,7 @@ static bool bench_new(struct bench *b, const struct kernels *kernels)
     b->weights = calloc(b->matrices, sizeof *b->weights);
     if (!b->packed || !b->stored || !b->x || !b->y || !b->workspace || !b->weights)
         return false;
-    draw(b, bytes);
+    draw(b, kernels, bytes);
     for (size_t i = 0; i < b->matrices; i++)
         weight_pack(&b->weights[i], kernels, b->type, b->N, b->K, b->stored,
                     b->packed + i * b->each, o->threads);
@@ -157,42 +106,40 @@ static void run_once(const struct bench *b, size_t matrix)
     weight_products(&job, 1, b->x, b->K, b->M, b->workspace, b->options->threads);
 }
 
-/* What the case is held against, in bytes or operations per second. */
-static double limit_now(const struct bench *b, const char *read)
+static double operations(const struct bench *b)
+{
+    return 2.0 * (double)b->M * (double)b->N * (double)b->K;
+}
+
+/* Seconds that a product takes at least, at the limits of this moment. */
+static double least_now(const struct bench *b, const char *read)
 {
     trib_limits limits = {0};
-    unsigned what = TRIB_MEASURE_INT8;
-    if (b->M == 1)
-        what = TRIB_MEASURE_READ;
-    else if (b->type == DTYPE_F32 || b->type == DTYPE_F16)
-        what = TRIB_MEASURE_F32;
-    else if (b->type == DTYPE_BF16)
-        what = TRIB_MEASURE_BF16;
-    trib_measure_limits(&limits, what, read, TRIB_MEASURE_BYTES, b->options->threads, NULL);
-    return what == TRIB_MEASURE_READ   ? limits.read
-           : what == TRIB_MEASURE_F32  ? limits.f32
-           : what == TRIB_MEASURE_BF16 ? limits.bf16
-                                       : limits.int8;
+    bool f32 = b->type == DTYPE_F32 || b->type == DTYPE_F16, bf16 = b->type == DTYPE_BF16;
+    unsigned what = f32 ? TRIB_MEASURE_F32 : bf16 ? TRIB_MEASURE_BF16 : TRIB_MEASURE_INT8;
+    trib_measure_limits(&limits, TRIB_MEASURE_READ | what, read, TRIB_MEASURE_BYTES,
+                        b->options->threads, NULL);
+    double peak = f32 ? limits.f32 : bf16 ? limits.bf16 : limits.int8;
+    double reading = (double)b->each / limits.read, adding = operations(b) / peak;
+    return reading > adding ? reading : adding;
 }
 
 static void print_row(const struct bench *b, size_t runs, double middle, double least, double limit,
                       uint64_t hash)
 {
-    double work = b->M == 1 ? (double)b->each : 2.0 * (double)b->M * (double)b->N * (double)b->K;
-    const char *unit = b->M == 1 ? "GB/s" : "GOP/s";
-    const char *format = "%-7s %5zu %6zu %6zu %7d %10.4f %10.4f %6zu %9.1f %9.1f %-5s %6.3f "
+    const char *format = "%-7s %5zu %6zu %6zu %7d %10.4f %10.4f %10.4f %6zu %8.1f %9.1f %6.3f "
                          "%016llx\n";
     if (b->options->format == JSON)
         format = "{\"type\": \"%s\", \"M\": %zu, \"N\": %zu, \"K\": %zu, \"threads\": %d, "
-                 "\"ms\": %.6g, \"ms_min\": %.6g, \"runs\": %zu, \"rate\": %.6g, "
-                 "\"limit\": %.6g, \"unit\": \"%s\", \"share\": %.4g, \"hash\": \"%016llx\"}\n";
+                 "\"ms\": %.6g, \"ms_min\": %.6g, \"limit_ms\": %.6g, \"runs\": %zu, "
+                 "\"gbytes\": %.6g, \"gops\": %.6g, \"share\": %.4g, \"hash\": \"%016llx\"}\n";
     if (b->options->format == CSV)
-        format = "%s,%zu,%zu,%zu,%d,%.6g,%.6g,%zu,%.6g,%.6g,%s,%.4g,%016llx\n";
+        format = "%s,%zu,%zu,%zu,%d,%.6g,%.6g,%.6g,%zu,%.6g,%.6g,%.4g,%016llx\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     printf(format, dtype_info(b->type)->name, b->M, b->N, b->K, b->options->threads, 1e3 * middle,
-           1e3 * least, runs, 1e-9 * work / middle, 1e-9 * limit, unit, work / middle / limit,
-           (unsigned long long)hash);
+           1e3 * least, 1e3 * limit, runs, 1e-9 * (double)b->each / middle,
+           1e-9 * operations(b) / middle, limit / middle, (unsigned long long)hash);
 #pragma GCC diagnostic pop
     fflush(stdout);
 }
@@ -207,7 +154,7 @@ static void time_case(struct bench *b, const char *read)
     run_once(b, 0);
     uint64_t hash = hash_of(b->y, b->M * b->N);
     while ((total < b->options->seconds || runs.count < 3) && runs.count < RUNS_MOST) {
-        limits.values[limits.count++] = limit_now(b, read);
+        limits.values[limits.count++] = least_now(b, read);
         for (double slice = 0, took; slice < 0.03 && runs.count < RUNS_MOST; slice += took) {
             next = (next + 1) % b->matrices;
             double start = seconds_now();
@@ -233,30 +180,6 @@ static bool run(const struct options *o, const struct kernels *kernels, enum dty
 }
 
 /* ---- Options ---- */
-
-static bool parse_list(struct list *list, const char *text)
-{
-    char *end;
-    for (list->count = 0; list->count < LIST_MOST; text = end + 1) {
-        size_t value = strtoull(text, &end, 10);
-        if (end == text || value < 1 || value > 1 << 20 || (*end && *end != ','))
-            return false;
-        list->values[list->count++] = value;
-        if (!*end)
-            return true;
-    }
-    return false;
-}
-
-/* Whether a list of names with commas has this one, in any case. */
-static bool listed(const char *list, const char *name)
-{
-    size_t length = strlen(name);
-    for (; *list; list += strcspn(list, ","), list += *list == ',')
-        if (strcspn(list, ",") == length && strncasecmp(list, name, length) == 0)
-            return true;
-    return false;
-}
 
 static bool parse(struct options *o, int argc, char **argv)
 {
@@ -303,7 +226,7 @@ int main(int argc, char **argv)
     struct options o = {.M = {4, {1, 8, 32, 512}},
                         .N = {1, {8192}},
                         .K = {1, {2048}},
-                        .types = "Q8_0,Q4_0,Q4_K,Q6_K",
+                        .types = "F32,F16,BF16,Q8_0,Q4_0,Q4_K,Q6_K",
                         .threads = omp_get_num_procs(),
                         .seconds = 0.2,
                         .bytes = (size_t)256 << 20};
@@ -320,11 +243,11 @@ int main(int argc, char **argv)
     }
     void *read = huge_new(TRIB_MEASURE_BYTES);
     if (o.format == TABLE)
-        printf("kernels %s\n%-7s %5s %6s %6s %7s %10s %10s %6s %9s %9s %-5s %6s %s\n",
-               kernels->name, "type", "M", "N", "K", "threads", "ms", "min ms", "runs", "rate",
-               "limit", "unit", "share", "hash");
+        printf("kernels %s\n%-7s %5s %6s %6s %7s %10s %10s %10s %6s %8s %9s %6s %s\n",
+               kernels->name, "type", "M", "N", "K", "threads", "ms", "min ms", "limit ms", "runs",
+               "GB/s", "GOP/s", "share", "hash");
     if (o.format == CSV)
-        puts("type,M,N,K,threads,ms,ms_min,runs,rate,limit,unit,share,hash");
+        puts("type,M,N,K,threads,ms,ms_min,limit_ms,runs,gbytes,gops,share,hash");
     bool done = read && run_all(&o, kernels, read);
     if (!done)
         fprintf(stderr, "weight: no memory\n");
