@@ -118,6 +118,18 @@ static void llama_3(void **state)
     same_ids("llama-bpe");
 }
 
+static void falcon(void **state)
+{
+    (void)state;
+    same_ids("falcon");
+}
+
+static void deepseek_llm(void **state)
+{
+    (void)state;
+    same_ids("deepseek-llm");
+}
+
 static void sentencepiece_by_merges(void **state)
 {
     (void)state;
@@ -190,6 +202,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpt_2),
         cmocka_unit_test(llama_3),
+        cmocka_unit_test(falcon),
+        cmocka_unit_test(deepseek_llm),
         cmocka_unit_test(sentencepiece_by_merges),
         cmocka_unit_test(sentencepiece_by_scores),
         cmocka_unit_test(gemma),
