@@ -2,24 +2,18 @@
 """Makes tests/golden/data/perplexity.txt: perplexities by llama.cpp, which `trib eval --method llama.cpp`
 must give to four digits.
 
-    pip install cyllama gguf
+    pip install cyllama
     python3 tools/perplexity_llama.py FOLDER_OF_TEST_DATA >tests/golden/data/perplexity.txt
 
 Tokens and logits are llama.cpp's (keys and values in float32, no flash attention). Which of them are
 scored is what its tools/perplexity/perplexity.cpp does, in float64 here: perplexity() where the stride
 is 0, perplexity_v2() otherwise. The text is the begin of tinyshakespeare, so many bytes of it, without
 a newline at its end, as llama-perplexity reads files.
-
-Of files with quantised matrices llama.cpp also rounds what it multiplies them with to 8 bits. So the
-perplexity is that of the same weights written as float32, and beside it stands how far the file's own
-is from it, which is what rounding of that kind does.
 """
 import math
 import os
 import sys
-import tempfile
 
-import gguf
 import numpy as np
 from cyllama.llama import llama_cpp
 
@@ -69,25 +63,6 @@ def perplexity(context, tokens, bos, n_ctx, stride):
     return math.exp(nats / count), count
 
 
-def write_float32(path, out):
-    """The same model with every tensor in float32; returns whether any was not."""
-    reader = gguf.GGUFReader(path)
-    fields = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-    writer = gguf.GGUFWriter(out, fields.pop("general.architecture").contents())
-    for name, field in fields.items():
-        kind, *element = field.types
-        # The writer refuses empty arrays. A vocabulary of bytes has no merges; one to no token is none.
-        content = field.contents() or (["a a"] if name.endswith(".merges") else 0)
-        writer.add_key_value(name, content, kind, element[-1] if element else None)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return any(t.tensor_type != gguf.GGMLQuantizationType.F32 for t in reader.tensors)
-
-
 def measure(path, whole, cases):
     """[(perplexity, scored tokens)] of each case, by llama.cpp."""
     model = Model(path, verbose=False)
@@ -108,12 +83,8 @@ def measure(path, whole, cases):
 
 
 def report(path, whole, cases):
-    with tempfile.NamedTemporaryFile(suffix=".gguf") as plain:
-        rounds = write_float32(path, plain.name)
-        exact = measure(plain.name, whole, cases)
-    rounded = measure(path, whole, cases) if rounds else exact
-    for case, (value, count), (other, _) in zip(cases, exact, rounded):
-        print(os.path.basename(path), *case, count, f"{value:.6f}", f"{abs(value - other):.6f}")
+    for case, (value, count) in zip(cases, measure(path, whole, cases)):
+        print(os.path.basename(path), *case, count, f"{value:.6f}")
 
 
 def main():
@@ -122,7 +93,7 @@ def main():
     data = sys.argv[1]
     with open(os.path.join(data, "tinyshakespeare.txt"), "rb") as file:
         text = file.read()
-    print(f"# model, bytes of text, context, stride (0: none), scored tokens, perplexity, rounding; "
+    print(f"# model, bytes of text, context, stride (0: none), scored tokens, perplexity; "
           f"ggml {llama_cpp.ggml_commit()}")
     report(os.path.join(data, "stories260K", "stories260K.gguf"), text,
            [(100000, 512, 0), (20000, 101, 0), (20000, 256, 200)])
