@@ -22,26 +22,16 @@ import numpy as np
 import torch
 import transformers as hf
 
+from formula import unit_numbers
+
 T, V, EVERY = 75, 101, 9
 K = gguf.Keys
-
-
-def rng_bits(seed, n):
-    """SplitMix64 as in src/base/rng.h, of an array n."""
-    with np.errstate(over="ignore"):
-        n = np.asarray(n, dtype=np.uint64)
-        z = np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
-        z = z + (n + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-        return z ^ z >> np.uint64(31)
 
 
 def first_weights(number, name, shape):
     """Tensor `number` of a file: exact in float32. Queries and keys are large enough that attention
     looks at some tokens more than at others."""
-    draws = rng_bits(number + 1, np.arange(math.prod(shape))) >> np.uint64(40)
-    unit = (draws.astype(np.float64) * 2.0**-23 - 1).astype(np.float32)
+    unit = unit_numbers(number, shape)
     if name.endswith("norm.weight"):
         value = np.float32(1) + unit * np.float32(0.125)
     elif len(shape) == 1:
@@ -51,7 +41,7 @@ def first_weights(number, name, shape):
     else:
         size = 2.0 ** -int(math.log2(shape[1]) / 2)
         value = unit * np.float32(size * (2 if "attn_q" in name or "attn_k." in name else 1))
-    return value.reshape(shape)
+    return value
 
 
 def text():

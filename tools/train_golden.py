@@ -15,25 +15,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from formula import unit_numbers
+
 STEPS, B, T, V = 20, 4, 24, 29
 ADAMW = {"lr": 3e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
 
 
-def rng_bits(seed, n):
-    """SplitMix64 as in src/base/rng.h, of an array n."""
-    with np.errstate(over="ignore"):
-        n = np.asarray(n, dtype=np.uint64)
-        z = np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
-        z = z + (n + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-        return z ^ z >> np.uint64(31)
-
-
 def first_weights(number, name, shape):
     """Parameter `number`: multiples of powers of two, so that float32 has them exactly."""
-    draws = rng_bits(number + 1, np.arange(math.prod(shape))) >> np.uint64(40)
-    unit = (draws.astype(np.float64) * 2.0**-23 - 1).astype(np.float32)
+    unit = unit_numbers(number, shape)
     if name.endswith("norm.weight"):
         value = np.float32(1) + unit * np.float32(0.125)
     elif len(shape) == 1:
@@ -42,7 +32,7 @@ def first_weights(number, name, shape):
         value = unit
     else:
         value = unit * np.float32(2.0 ** -int(math.log2(shape[1]) / 2))
-    return torch.tensor(value.reshape(shape), requires_grad=True)
+    return torch.tensor(value, requires_grad=True)
 
 
 def text(b, first, count):
