@@ -336,7 +336,8 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
                      &asking);
         }
         unit += t->unit_bytes;
-        codes += t->codes_bytes;
+        if (apart) /* else there are none */
+            codes += t->codes_bytes;
     }
     results_store(R, &y, t);
 }
