@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "gguf_build.h"
-#include "kernel/ref/ref.h"
+#include "kernel/quantise.h"
 #include "model/architecture.h"
 
 /* `count` elements of `type`, values of about 1 / sqrt(inputs) so that activations keep their size.
@@ -17,15 +17,7 @@ static void *random_weights(struct random *random, enum dtype type, size_t count
     uint8_t *bytes = malloc(dtype_size(type, count));
     float *values = malloc(count * sizeof *values);
     random_fill(random, values, count, size);
-    if (type == DTYPE_Q8_0)
-        for (size_t block = 0; block < count / 32; block++) {
-            uint16_t scale = f16_from_float(size / 127);
-            memcpy(bytes + 34 * block, &scale, sizeof scale);
-            for (size_t i = 0; i < 32; i++)
-                bytes[34 * block + 2 + i] = (uint8_t)random_bits(random);
-        }
-    else
-        pack_ref(type, bytes, values, count);
+    quantise(kernels_best(), type, bytes, values, count, 1);
     free(values);
     return bytes;
 }
