@@ -120,8 +120,14 @@ expect "quantize what was quantised" 0 "" "note: * of 21 tensors were quantised 
 expect "quantize rows that no block suits" 0 "" "note: * of 21 tensors have rows that*" sh -c \
     "'$trib' synth tiny '$scratch/odd.gguf' --type f32 -F 100 &&
     '$trib' quantize '$scratch/odd.gguf' '$small' --type q4_k_m"
-expect "quantize: a full disk" 1 "" "trib: $scratch/full.gguf: cannot be written: File too large" sh -c \
-    "trap '' XFSZ; ulimit -f 100; '$trib' quantize '$made' '$scratch/full.gguf'"
+if grep -q '__tsan_init' "$trib"; then # which maps a file of its own, longer than the limit
+    n=$((n + 1))
+    echo "ok $n - quantize: a full disk # SKIP the sanitizer needs longer files"
+else
+    expect "quantize: a full disk" 1 "" \
+        "trib: $scratch/full.gguf: cannot be written: File too large" sh -c \
+        "trap '' XFSZ; ulimit -f 100; '$trib' quantize '$made' '$scratch/full.gguf'"
+fi
 check "and nothing is left" test ! -e "$scratch/full.gguf"
 
 expect "bench lists what there is" 0 "attention *" "" "$trib" bench
