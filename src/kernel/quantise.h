@@ -1,9 +1,9 @@
 /* Quantising: float32 to any stored type.
  *
  * Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 have the bytes that GGUF's reference quantiser gives. The K types
- * and the IQ4 types are a search for scales (kernel/ref/quantise_affine.h,
- * quantise_signed.h), which may find others than
- * other programs do. A block's bytes depend on the block alone, in every table. */
+ * and the IQ4 types are a search for scales (kernel/ref/quantise_affine.h, quantise_signed.h),
+ * which may find others than other programs do. A block's bytes depend on the block alone, in every
+ * table. */
 #ifndef KERNEL_QUANTISE_H
 #define KERNEL_QUANTISE_H
 

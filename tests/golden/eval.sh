@@ -44,10 +44,11 @@ while read -r name bytes context stride count want; do
 done <"$golden/perplexity.txt"
 
 # What rounding the weights of a file type costs, in nats of a token, against the same weights in
-# float32. llama.cpp's published table (the --help of its llama-quantize, Llama 1 of 7 billion, whose
-# perplexity in f16 is 5.9066) has +0.0004 for q8_0, +0.0008 for q6_k, +0.0122 for q5_k_m and +0.0535 for q4_k_m: by 5.9066, 0.7e-4,
-# 1.4e-4, 2.1e-3 and 9.1e-3. To each come 5e-4: rounding the other factor to 8 bits costs a model
-# of this size 1.7e-4 and 5.0e-4 in llama.cpp, on the two cases above. Most rows here suit no block of
+# float32. What the --help of llama.cpp's quantize said in 2023 of Llama 1 of 7 billion is a
+# perplexity of +0.0004 for q8_0, +0.0044 for q6_k, +0.0142 for q5_k_m and +0.0535 for q4_k_m, of
+# about 5.9: 0.7e-4, 7.5e-4, 2.4e-3 and 9.1e-3 nats. The bounds are nowhere above that and the 5e-4
+# that rounding the other factor to 8 bits costs a model of this size in llama.cpp, on the two cases
+# above; for q6_k and q5_k_m they are tighter. Most rows here suit no block of
 # 256 and fall back to Q8_0, Q5_1 and Q5_0, as in llama.cpp: more bits than the type has.
 loss_of() {
     "$trib" eval "$1" "$scratch/text" --method llama.cpp --json | sed 's/.*"loss":\([^,]*\),.*/\1/'
