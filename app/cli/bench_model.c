@@ -77,16 +77,17 @@ struct pass {
     size_t hashed; /* runs, from the first on, whose logits are hashed */
     size_t most;   /* tokens of a session, after which it begins anew */
     trib_session *session;
-    int32_t *ids;  /* [most] */
-    float *logits; /* [tokens][V], of rows */
+    size_t sessions; /* so far: each begins with another token, so that no prompt is cached */
+    int32_t *ids;    /* [most] */
+    float *logits;   /* [tokens][V], of rows */
     XXH64_hash_t hash;
 };
 
 static trib_status new_session(struct pass *p, trib_error *error)
 {
-    trib_session_options session = {0, p->kv};
     trib_session_close(p->session);
-    trib_status status = trib_session_open(&p->session, p->b->engine, &session, error);
+    p->ids[0] = (int32_t)(p->sessions++ % p->b->shape.vocabulary);
+    trib_status status = trib_session_open(&p->session, p->b->engine, NULL, error);
     if (status == TRIB_OK && p->depth > 0)
         status = trib_session_append(p->session, p->ids, p->depth, error);
     return status;
@@ -173,8 +174,9 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
                      .most = context && most > context ? context : most};
     struct bench_work work;
     trib_memory memory;
-    trib_session_options session = {0, kv};
-    trib_status status = trib_memory_needed(b->model, NULL, &session, &memory, &b->error);
+    trib_engine_options engine = {
+        .threads = b->threads, .prefill_chunk = b->v.chunk, .kv_type = kv};
+    trib_status status = trib_memory_needed(b->model, &engine, NULL, &memory, &b->error);
     if (status != TRIB_OK)
         return complain(&b->error);
     bench_work_read(&work, b->model, &b->shape, &memory);
@@ -250,21 +252,32 @@ static int case_rows(struct bench *b, size_t which, const char *kv)
     return status;
 }
 
+/* All cases with an engine of one KV type. */
+static int type_rows(struct bench *b, const char *kv)
+{
+    trib_engine_options engine = {
+        .threads = b->threads, .prefill_chunk = b->v.chunk, .kv_type = kv};
+    int status = EXIT_SUCCESS;
+    if (trib_engine_open(&b->engine, b->model, &engine, &b->error) != TRIB_OK)
+        return complain(&b->error);
+    for (size_t which = 0; which < CASES && status == EXIT_SUCCESS; which++)
+        if (b->cases >> which & 1)
+            status = case_rows(b, which, kv);
+    trib_engine_close(b->engine);
+    b->engine = NULL;
+    return status;
+}
+
 static int model_rows(struct bench *b)
 {
-    trib_engine_options engine = {.threads = b->threads, .prefill_chunk = b->v.chunk};
     int status = EXIT_SUCCESS;
     if (trib_model_open(&b->model, b->path, &b->error) != TRIB_OK ||
-        trib_model_describe(b->model, &b->shape, &b->error) != TRIB_OK ||
-        trib_engine_open(&b->engine, b->model, &engine, &b->error) != TRIB_OK)
+        trib_model_describe(b->model, &b->shape, &b->error) != TRIB_OK)
         status = complain(&b->error);
-    for (size_t type = 0; type < BENCH_KV_TYPES; type++)
-        for (size_t which = 0; which < CASES && status == EXIT_SUCCESS; which++)
-            if ((b->types >> type & 1) && (b->cases >> which & 1))
-                status = case_rows(b, which, bench_kv_names[type]);
-    trib_engine_close(b->engine);
+    for (size_t type = 0; type < BENCH_KV_TYPES && status == EXIT_SUCCESS; type++)
+        if (b->types >> type & 1)
+            status = type_rows(b, bench_kv_names[type]);
     trib_model_close(b->model);
-    b->engine = NULL;
     b->model = NULL;
     return status;
 }

@@ -117,6 +117,7 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = CHUNK_TOKENS;
+    engine.kv_type = v->kv_type;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &job->shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||
@@ -203,7 +204,7 @@ static trib_status score_window(struct job *job, const trib_session_options *ses
 /* The window and the stride in tokens. */
 static trib_status resolve(struct job *job, const struct values *v, trib_error *error)
 {
-    trib_session_options session_options = {v->context, v->kv_type};
+    trib_session_options session_options = {v->context};
     trib_session *session;
     trib_status status = trib_session_open(&session, job->engine, &session_options, error);
     if (status != TRIB_OK)
@@ -247,7 +248,7 @@ static trib_status count_bytes(struct job *job, trib_error *error)
 
 static trib_status score(struct job *job, const struct values *v, trib_error *error)
 {
-    trib_session_options session_options = {0, v->kv_type};
+    trib_session_options session_options = {0};
     struct progress progress;
     trib_status status = resolve(job, v, error);
     if (status != TRIB_OK)

@@ -113,11 +113,12 @@ static trib_status job_open(struct job *job, const char *path, const struct valu
                             trib_error *error)
 {
     trib_engine_options engine = trib_engine_options_default();
-    trib_session_options session = {v->context, v->kv_type};
+    trib_session_options session = {v->context};
     trib_model_shape shape;
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = v->chunk;
+    engine.kv_type = v->kv_type;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||

@@ -1,5 +1,6 @@
-/* Tributary: running models. An engine holds a model ready to run; a session is the timeline of one
- * sequence of tokens in it; a sampler chooses the next token.
+/* Tributary: running models. An engine holds a model ready to run, and keys and values of what it
+ * has seen; a session is the timeline of one sequence of tokens in it; a step appends to many
+ * sessions at once; a sampler chooses the next token.
  *
  *     trib_engine *engine;    trib_engine_open(&engine, model, NULL, &error);
  *     trib_session *session;  trib_session_open(&session, engine, NULL, &error);
@@ -8,7 +9,13 @@
  *
  * The same tokens in give the same bits out: the logits of a position depend on the model file, the
  * kernel table, the KV type and the token ids up to it, and on nothing else: not on how the tokens
- * were cut into calls or chunks, nor on the number of threads.
+ * were cut into calls or chunks, nor on the number of threads, the sessions beside it, or whether a
+ * prefix was computed or found in the cache.
+ *
+ * The cache: sessions of one engine that begin with the same tokens share the keys and values of
+ * them, in whole pages of 64 tokens, without being told to. In a step what is shared is read once
+ * for all. What no session holds any more stays until the memory is wanted, that left longest ago
+ * first; a session that comes to the same tokens has it at once.
  *
  * Threads: an engine and its sessions are used by one thread at a time. Inside, a call uses as many
  * threads as the engine's options say.
@@ -29,6 +36,10 @@ typedef struct trib_engine_options {
     int threads;          /* 0: one for each processor */
     size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
     const char *kernels;  /* a table of attention.h; NULL: $TRIB_CPU, or the best that runs */
+    const char *kv_type;  /* "f32", "f16", "bf16", "q8_0", of models that keep keys; NULL: "f16" */
+    uint64_t cache_bytes; /* keys and values at most, of all sessions and what stays cached, taken
+                             as it fills; 0: half of the memory that is available when the model
+                             is loaded */
 
     /* Called while a model is loaded, in the calling thread, with bytes packed and bytes in all;
      * NULL: nothing is. */
@@ -36,15 +47,16 @@ typedef struct trib_engine_options {
     void *progress_context;
 } trib_engine_options;
 
-trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, NULL, NULL} */
+trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, "f16", 0} */
 
 typedef struct trib_engine trib_engine;
 
 /* Makes `model` ready to run; the model must stay open longer. `options` may be NULL. On failure
  * *out is NULL: TRIB_UNSUPPORTED (architecture, types, kernels), TRIB_FORMAT (tensors that do not
- * fit the metadata), TRIB_INVALID (options), TRIB_NO_MEMORY (said before anything is taken where
- * the weights are more than the machine, or the limit of the control group, has available). The
- * weights are copied into a form for products; the pages of the file are let go meanwhile. */
+ * fit the metadata), TRIB_INVALID (options, a cache of less than a page), TRIB_NO_MEMORY (said
+ * before anything is taken where the weights are more than the machine, or the limit of the control
+ * group, has available). The weights are copied into a form for products; the pages of the file are
+ * let go meanwhile. */
 trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error);
 
@@ -56,12 +68,11 @@ const char *trib_engine_kernels(const trib_engine *engine);
 int trib_engine_threads(const trib_engine *engine);
 
 typedef struct trib_session_options {
-    size_t context;      /* tokens at most; 0: as many as the model was trained for, and no end for
-                            predictors that keep no keys */
-    const char *kv_type; /* "f32", "f16", "bf16", "q8_0"; of models that keep keys */
+    size_t context; /* tokens at most; 0: as many as the model was trained for, and no end for
+                       predictors that keep no keys */
 } trib_session_options;
 
-trib_session_options trib_session_options_default(void); /* {0, "f16"} */
+trib_session_options trib_session_options_default(void); /* {0} */
 
 /* Bytes a session may take, at its full context: keys and values, and activations. */
 typedef struct trib_memory {
@@ -81,24 +92,61 @@ typedef struct trib_session trib_session;
 /* An empty timeline. `options` may be NULL. On failure *out is NULL. */
 trib_status trib_session_open(trib_session **out, trib_engine *engine,
                               const trib_session_options *options, trib_error *error);
+
+/* Another session with the same tokens, logits and options, at the cost of no keys and values: both
+ * share what they have until they part. Of a predictor its state is copied. On failure *out is
+ * NULL.
+ */
+trib_status trib_session_fork(trib_session **out, const trib_session *session, trib_error *error);
+
+/* NULL is allowed. What it computed stays cached, for the sessions to come. */
 void trib_session_close(trib_session *session);
 
-/* Appends tokens and computes the logits after the last of them. TRIB_FULL when they do not fit in
- * the context, TRIB_INVALID for an id outside the vocabulary or count = 0: then nothing is
- * appended. TRIB_NO_MEMORY may leave a part appended: trib_session_length says how much. */
+/* Appends tokens and computes the logits after the last of them. Where the session is
+ * empty or ends with a whole page it takes as many whole pages of them as are cached, and computes
+ * the rest. TRIB_FULL when they do not fit in the
+ * context, or their keys and values in the cache beside those that sessions hold; TRIB_INVALID for
+ * an id outside the vocabulary or count = 0: then nothing is appended. TRIB_NO_MEMORY may leave a
+ * part appended: trib_session_length says how much. */
 trib_status trib_session_append(trib_session *session, const int32_t *ids, size_t count,
                                 trib_error *error);
 
-/* The same, but with the logits after each of the tokens: logits [count][V], the caller's. */
+/* The same, but with the logits after each of the tokens, all of which are computed: logits
+ * [count][V], the caller's. */
 trib_status trib_session_score(trib_session *session, const int32_t *ids, size_t count,
                                float *logits, trib_error *error);
+
+/* Takes back all but the first `length` tokens; others may be appended then, the same ones also.
+ * There are no logits until then, but where nothing is taken back. TRIB_INVALID where there are
+ * fewer; TRIB_UNSUPPORTED of a predictor, but for length 0, since it keeps no past. */
+trib_status trib_session_rewind(trib_session *session, size_t length, trib_error *error);
 
 size_t trib_session_length(const trib_session *session);  /* tokens appended */
 size_t trib_session_context(const trib_session *session); /* tokens at most */
 
-/* [V], after the last token appended; valid until the next append or the close. NULL before the
- * first. */
+/* [V], after the last token appended; valid until the next append, rewind or close. NULL where
+ * there are none: before the first append, after a rewind, after an append that failed on its way.
+ */
 const float *trib_session_logits(const trib_session *session);
+
+/* ---- Many sessions in one step ---- */
+
+/* What a step appends to one session. */
+typedef struct trib_append {
+    trib_session *session; /* in no other append of the step */
+    const int32_t *ids;    /* [count] */
+    size_t count;          /* at least 1 */
+    float *logits;         /* [count][V], after each token, the caller's; NULL: only after the last,
+                              which trib_session_logits gives either way */
+    trib_status status;    /* out: as trib_session_append says */
+} trib_append;
+
+/* Appends to all of the sessions, of one engine; the rows of all of them pass the layers together,
+ * as many as a prefill chunk has, those of short appends first. To keep decoding from waiting for a
+ * long prompt, append it a chunk a step. What one append meets, such as TRIB_FULL, is its own: the
+ * others go on, and each status says how it went. Returns TRIB_OK where all of them have it, else
+ * one that is not, whose message is in `error`. */
+trib_status trib_step(trib_engine *engine, trib_append *appends, size_t count, trib_error *error);
 
 /* ---- Vectors of texts ---- */
 

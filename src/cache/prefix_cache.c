@@ -50,6 +50,11 @@ void prefix_cache_close(struct prefix_cache *cache)
     free(cache);
 }
 
+const struct kv_shape *prefix_cache_shape(const struct prefix_cache *cache)
+{
+    return page_pool_shape(cache->pool);
+}
+
 struct prefix_cache_counts prefix_cache_counts(const struct prefix_cache *cache)
 {
     return (struct prefix_cache_counts){page_pool_counts(cache->pool), tree_pages(cache->tree),
@@ -88,49 +93,32 @@ static struct sequence *sequence_new(struct prefix_cache *cache)
     return sequence;
 }
 
-/* Takes pages first to end - 1 of ids from disk into the tree, as far as they are there. */
-static trib_status restore(struct sequence *sequence, const int32_t *ids, size_t end,
+/* Takes pages of ids [count][CHUNK], which follow the sequence, from disk into the tree, as far as
+ * they are there. */
+static trib_status restore(struct sequence *sequence, const int32_t *ids, size_t count,
                            trib_error *error)
 {
     struct prefix_cache *cache = sequence->cache;
-    size_t first = sequence->place.pages, found = 0;
-    struct page **pages = malloc((end - first) * sizeof(struct page *));
-    if (!pages)
-        return error_no_memory(error, "pages from disk", (end - first) * sizeof(struct page *));
+    size_t first = sequence->place.pages, end = first + count, found = 0;
+    struct page **pages = malloc(count * sizeof(struct page *));
+    int32_t *path = malloc(end * CHUNK * sizeof *path);
     trib_status status =
-        segment_store_load(cache->store, ids, first, end, tree_key(cache->tree, &sequence->place),
-                           pages, &found, error);
+        pages && path ? TRIB_OK
+                      : error_no_memory(error, "pages from disk", end * CHUNK * sizeof *path);
+    if (status == TRIB_OK) {
+        tree_path_ids(sequence->place.node, 0, first, path);
+        memcpy(path + first * CHUNK, ids, count * CHUNK * sizeof *path);
+        status = segment_store_load(cache->store, path, first, end,
+                                    tree_key(cache->tree, &sequence->place), pages, &found, error);
+    }
     for (size_t i = 0; i < found; i++) {
         if (status == TRIB_OK)
-            status =
-                tree_add(cache->tree, &sequence->place, ids + (first + i) * CHUNK, pages[i], error);
+            status = tree_add(cache->tree, &sequence->place, ids + i * CHUNK, pages[i], error);
         else
             page_drop(cache->pool, pages[i]);
     }
+    free(path);
     free(pages);
-    return status;
-}
-
-trib_status sequence_open(struct sequence **out, struct prefix_cache *cache, const int32_t *ids,
-                          size_t count, trib_error *error)
-{
-    struct sequence *sequence = sequence_new(cache);
-    size_t pages = count / CHUNK;
-    trib_status status = TRIB_OK;
-    *out = NULL;
-    if (!sequence)
-        return error_no_memory(error, "a sequence", sizeof *sequence);
-    struct place *place = &sequence->place;
-    tree_enter(cache->tree, place);
-    while (place->pages < pages && tree_next(cache->tree, place, ids + place->pages * CHUNK))
-        continue;
-    if (cache->store && place->pages < pages)
-        status = restore(sequence, ids, pages, error);
-    sequence->length = place->pages * CHUNK;
-    if (status == TRIB_OK)
-        *out = sequence;
-    else
-        sequence_close(sequence);
     return status;
 }
 
@@ -139,6 +127,40 @@ static void drop_own(struct sequence *sequence, size_t count)
 {
     while (sequence->own_count > count)
         page_drop(sequence->cache->pool, sequence->own[--sequence->own_count]);
+}
+
+trib_status sequence_find(struct sequence *sequence, const int32_t *ids, size_t count,
+                          trib_error *error)
+{
+    struct prefix_cache *cache = sequence->cache;
+    struct place *place = &sequence->place;
+    size_t pages = count / CHUNK, found = 0;
+    trib_status status = TRIB_OK;
+    if (sequence->length % CHUNK != 0 || pages == 0)
+        return TRIB_OK;
+    drop_own(sequence, 0);
+    while (found < pages && tree_next(cache->tree, place, ids + found * CHUNK))
+        found++;
+    if (cache->store && found < pages)
+        status = restore(sequence, ids + found * CHUNK, pages - found, error);
+    sequence->length = place->pages * CHUNK;
+    return status;
+}
+
+trib_status sequence_open(struct sequence **out, struct prefix_cache *cache, const int32_t *ids,
+                          size_t count, trib_error *error)
+{
+    struct sequence *sequence = sequence_new(cache);
+    *out = NULL;
+    if (!sequence)
+        return error_no_memory(error, "a sequence", sizeof *sequence);
+    tree_enter(cache->tree, &sequence->place);
+    trib_status status = sequence_find(sequence, ids, count, error);
+    if (status == TRIB_OK)
+        *out = sequence;
+    else
+        sequence_close(sequence);
+    return status;
 }
 
 void sequence_close(struct sequence *sequence)

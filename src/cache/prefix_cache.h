@@ -54,6 +54,9 @@ trib_status prefix_cache_open(struct prefix_cache **out, const struct prefix_cac
 /* Closes; NULL is allowed. What waits to be written is not: prefix_cache_write with `all` does. */
 void prefix_cache_close(struct prefix_cache *cache);
 
+/* The shape of its pages; valid as long as the cache. */
+const struct kv_shape *prefix_cache_shape(const struct prefix_cache *cache);
+
 struct prefix_cache_counts prefix_cache_counts(const struct prefix_cache *cache);
 
 /* Writes pages to disk that are not there yet, about `bytes` of them, and says in *more (may be
@@ -73,6 +76,11 @@ void prefix_cache_clear(struct prefix_cache *cache);
  * logits of the last id asks for one id less. On failure *out is NULL. */
 trib_status sequence_open(struct sequence **out, struct prefix_cache *cache, const int32_t *ids,
                           size_t count, trib_error *error);
+
+/* Where a sequence ends with a whole page: appends as many whole pages of ids [count] as are
+ * cached. Reserved pages are given back. On failure some may have been appended. */
+trib_status sequence_find(struct sequence *sequence, const int32_t *ids, size_t count,
+                          trib_error *error);
 
 /* Closes; NULL is allowed. */
 void sequence_close(struct sequence *sequence);

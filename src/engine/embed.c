@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/size.h"
 #include "engine/engine.h"
 
 enum { MOST_RUNS = 256 };
@@ -22,10 +23,11 @@ struct embedding {
     float *vectors; /* [count][E] */
 
     struct activations own, *a; /* the engine's, or larger ones for long texts */
-    struct kv_cache cache;      /* of the text that is split */
-    float *hidden;              /* [rows][E] */
-    double *sum;                /* [E] of the text at hand */
-    size_t text, done;          /* the next token to pass: `done` of `text` */
+    struct prefix_cache *cache; /* of the text that is split, which is `sequence` */
+    struct sequence *sequence;
+    float *hidden;     /* [rows][E] */
+    double *sum;       /* [E] of the text at hand */
+    size_t text, done; /* the next token to pass: `done` of `text` */
     struct run runs[MOST_RUNS];
 };
 
@@ -68,6 +70,18 @@ static trib_status resolve_pooling(struct embedding *e, trib_pooling asked, trib
     return TRIB_OK;
 }
 
+/* A sequence in a cache that has room for it alone, in float32 as the texts that are not split. */
+static trib_status open_sequence(struct embedding *e, size_t longest, trib_error *error)
+{
+    const struct model_config *c = &e->engine->model.config;
+    struct prefix_cache_options options = {
+        .shape = {DTYPE_F32, c->layers, c->kv_heads, c->head_dim},
+        .disk = {.kernels = e->engine->kernels->name, .threads = e->engine->threads}};
+    options.budget = kv_page_bytes(&options.shape) * (size_ceil_div(longest, CHUNK) + 1);
+    trib_status status = prefix_cache_open(&e->cache, &options, error);
+    return status == TRIB_OK ? sequence_open(&e->sequence, e->cache, NULL, 0, error) : status;
+}
+
 static trib_status take_memory(struct embedding *e, size_t longest, trib_error *error)
 {
     trib_engine *engine = e->engine;
@@ -80,29 +94,31 @@ static trib_status take_memory(struct embedding *e, size_t longest, trib_error *
             return status;
         e->a = &e->own;
     }
-    e->cache = kv_open((struct kv_shape){DTYPE_F32, c->layers, c->kv_heads, c->head_dim}, longest);
     e->hidden = malloc(e->a->rows * c->width * sizeof *e->hidden);
     e->sum = malloc(c->width * sizeof *e->sum);
     if (!e->hidden || !e->sum)
         return error_no_memory(error, "hidden states", e->a->rows * c->width * sizeof *e->hidden);
-    return TRIB_OK;
+    return c->bidirectional ? TRIB_OK : open_sequence(e, longest, error);
 }
 
 /* Fills a pass from where the texts stand, without moving on. */
 static size_t fill(struct embedding *e)
 {
     size_t free_rows = e->a->rows, text = e->text, done = e->done, count = 0;
+    float *out = e->hidden;
     while (text < e->count && count < MOST_RUNS && free_rows) {
         size_t left = e->texts[text].count - done;
         if (left > free_rows && count)
             break;
         size_t some = left < free_rows ? left : free_rows;
         bool whole = done == 0 && some == left;
-        e->runs[count] = (struct run){.cache = whole ? NULL : &e->cache,
+        e->runs[count] = (struct run){.sequence = whole ? NULL : e->sequence,
                                       .tokens = e->texts[text].ids + done,
                                       .count = some,
-                                      .outputs = some};
+                                      .outputs = some,
+                                      .out = out};
         count++;
+        out += some * e->engine->model.config.width;
         free_rows -= some;
         text += some == left;
         done = some == left ? 0 : done + some;
@@ -123,8 +139,9 @@ static void finish(const struct embedding *e, size_t width, size_t tokens)
 }
 
 /* Takes the hidden states of one run into the sum, and moves on behind it. */
-static void pool(struct embedding *e, const struct run *run, const float *hidden)
+static void pool(struct embedding *e, const struct run *run)
 {
+    const float *hidden = run->out;
     size_t E = e->engine->model.config.width, tokens = e->texts[e->text].count;
     if (e->done == 0)
         memset(e->sum, 0, E * sizeof *e->sum);
@@ -141,20 +158,20 @@ static void pool(struct embedding *e, const struct run *run, const float *hidden
     finish(e, E, tokens);
     e->text++;
     e->done = 0;
-    if (run->cache)
-        e->cache.length = 0;
+    if (run->sequence)
+        sequence_rewind(run->sequence, 0);
 }
 
 static trib_status embed_all(struct embedding *e, trib_error *error)
 {
     const struct model *model = &e->engine->model;
     while (e->text < e->count) {
-        size_t count = fill(e), row = 0;
-        trib_status status = model_hidden(model, e->a, e->runs, count, e->hidden, error);
+        size_t count = fill(e);
+        trib_status status = model_hidden(model, e->a, e->runs, count, error);
         if (status != TRIB_OK)
             return status;
-        for (size_t i = 0; i < count; row += e->runs[i].count, i++)
-            pool(e, &e->runs[i], e->hidden + row * model->config.width);
+        for (size_t i = 0; i < count; i++)
+            pool(e, &e->runs[i]);
     }
     return TRIB_OK;
 }
@@ -183,7 +200,8 @@ trib_status trib_embed(trib_engine *engine, const trib_ids *texts, size_t count,
         status = take_memory(e, longest, error);
     if (status == TRIB_OK)
         status = embed_all(e, error);
-    kv_close(&e->cache);
+    sequence_close(e->sequence);
+    prefix_cache_close(e->cache);
     activations_close(&e->own);
     free(e->hidden);
     free(e->sum);

@@ -12,7 +12,7 @@
 
 trib_engine_options trib_engine_options_default(void)
 {
-    return (trib_engine_options){.threads = 0, .prefill_chunk = 512, .kernels = NULL};
+    return (trib_engine_options){.threads = 0, .prefill_chunk = 512, .kv_type = "f16"};
 }
 
 /* Fills in what the caller left open. */
@@ -30,7 +30,37 @@ static trib_status resolve(trib_engine_options *options, const trib_engine_optio
                          options->prefill_chunk);
     if (!options->kernels)
         options->kernels = getenv("TRIB_CPU");
+    if (!options->kv_type)
+        options->kv_type = "f16";
     return kernels_choose(kernels, options->kernels, error);
+}
+
+static trib_status resolve_shape(const struct model_config *config, const char *kv_type,
+                                 struct kv_shape *shape, trib_error *error)
+{
+    enum dtype type;
+    if (!dtype_find(kv_type, &type) || trib_chunk_bytes((trib_kv_type)type, config->head_dim) == 0)
+        return error_set(
+            error, TRIB_INVALID,
+            "KV type: expected f32, f16, bf16, or (with heads of a multiple of 32) q8_0, "
+            "found %.32s",
+            kv_type);
+    *shape = (struct kv_shape){type, config->layers, config->kv_heads, config->head_dim};
+    return TRIB_OK;
+}
+
+/* The cache takes memory as it fills; the budget is where it stops. */
+static trib_status open_cache(struct trib_engine *engine, const struct kv_shape *shape,
+                              uint64_t bytes, trib_error *error)
+{
+    uint64_t budget = bytes ? bytes : memory_available() / 2;
+    if (!bytes && budget < kv_page_bytes(shape))
+        budget = kv_page_bytes(shape);
+    const struct prefix_cache_options options = {
+        .shape = *shape,
+        .budget = budget < SIZE_MAX / 2 ? budget : SIZE_MAX / 2,
+        .disk = {.kernels = engine->kernels->name, .threads = engine->threads}};
+    return prefix_cache_open(&engine->cache, &options, error);
 }
 
 /* Refuses a model that does not fit in memory, before anything is taken. */
@@ -54,8 +84,11 @@ static trib_status check_memory(const struct trib_engine *engine, const struct g
 }
 
 static trib_status open_model(struct trib_engine *engine, const struct gguf *file,
-                              struct load_progress progress, trib_error *error)
+                              const trib_engine_options *o, trib_error *error)
 {
+    struct load_progress progress = {o->progress, o->progress_context};
+    struct model_config config;
+    struct kv_shape shape;
     trib_status status;
     engine->predicts = predictor_in_file(file);
     if (engine->predicts) {
@@ -63,7 +96,11 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         engine->vocabulary = engine->predictor.config.vocabulary;
         return status;
     }
-    status = check_memory(engine, file, error);
+    status = model_config_read(&config, file, error);
+    if (status == TRIB_OK)
+        status = resolve_shape(&config, o->kv_type, &shape, error);
+    if (status == TRIB_OK)
+        status = check_memory(engine, file, error);
     if (status == TRIB_OK)
         status =
             model_open(&engine->model, file, engine->kernels, engine->threads, progress, error);
@@ -71,6 +108,8 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
     if (status == TRIB_OK)
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
                                   engine->threads, error);
+    if (status == TRIB_OK && !config.bidirectional)
+        status = open_cache(engine, &shape, o->cache_bytes, error);
     return status;
 }
 
@@ -89,8 +128,7 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
     engine->threads = o.threads;
     engine->prefill_chunk = o.prefill_chunk;
     engine->kernels = kernels;
-    status = open_model(engine, model->file, (struct load_progress){o.progress, o.progress_context},
-                        error);
+    status = open_model(engine, model->file, &o, error);
     if (status != TRIB_OK) {
         trib_engine_close(engine);
         return status;
@@ -103,6 +141,7 @@ void trib_engine_close(trib_engine *engine)
 {
     if (!engine)
         return;
+    prefix_cache_close(engine->cache);
     activations_close(&engine->activations);
     model_close(&engine->model);
     predictor_close(&engine->predictor);
@@ -142,15 +181,17 @@ trib_status trib_memory_needed(const trib_model *model, const trib_engine_option
 {
     trib_engine_options o;
     struct model shape = {0};
-    struct kv_shape kv;
-    size_t context;
+    struct kv_shape kv = {0};
+    size_t context = 0;
     trib_status status = resolve(&o, engine, &shape.kernels, error);
     if (status == TRIB_OK && predictor_in_file(model->file))
         return predictor_memory(model->file, shape.kernels, out, error);
     if (status == TRIB_OK)
         status = model_config_read(&shape.config, model->file, error);
     if (status == TRIB_OK)
-        status = session_resolve(&shape.config, session, &kv, &context, error);
+        status = resolve_shape(&shape.config, o.kv_type, &kv, error);
+    if (status == TRIB_OK)
+        status = session_context(session, shape.config.context, &context, error);
     if (status != TRIB_OK)
         return status;
     *out = (trib_memory){0};

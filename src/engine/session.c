@@ -1,194 +1,170 @@
-/* Sessions: the timeline of one sequence. A model's is prefilled in chunks and kept as keys and
- * values; a predictor's is its state, which takes one token after the other. */
+/* Sessions: the timeline of one sequence. A model's is a sequence of the engine's cache; a
+ * predictor's is its state. What is appended passes in a step (step.c). */
 #include "engine/session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "engine/engine.h"
-
-struct trib_session {
-    trib_engine *engine;
-    struct kv_cache cache; /* of a model */
-    void *state;           /* of a predictor */
-    size_t limit;          /* tokens at most */
-    float *logits;         /* [V] after the last token */
-};
 
 /* Predictors that have no end to their context. */
 enum { ENDLESS = INT32_MAX };
 
 trib_session_options trib_session_options_default(void)
 {
-    return (trib_session_options){.context = 0, .kv_type = "f16"};
+    return (trib_session_options){.context = 0};
 }
 
-trib_status session_resolve(const struct model_config *config, const trib_session_options *options,
-                            struct kv_shape *shape, size_t *context, trib_error *error)
+trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
+                            trib_error *error)
 {
-    trib_session_options o = options ? *options : trib_session_options_default();
-    enum dtype type;
-    if (!o.kv_type || !dtype_find(o.kv_type, &type) ||
-        trib_chunk_bytes((trib_kv_type)type, config->head_dim) == 0)
-        return error_set(
-            error, TRIB_INVALID,
-            "KV type: expected f32, f16, bf16, or (with heads of a multiple of 32) q8_0, "
-            "found %.32s",
-            o.kv_type ? o.kv_type : "NULL");
-    if (o.context > config->context)
+    size_t asked = options ? options->context : 0;
+    if (asked > most)
         return error_set(error, TRIB_INVALID,
                          "context: expected at most %zu, what the model was trained for, found %zu",
-                         config->context, o.context);
-    *shape = (struct kv_shape){type, config->layers, config->kv_heads, config->head_dim};
-    *context = o.context ? o.context : config->context;
+                         most, asked);
+    *context = asked ? asked : most;
     return TRIB_OK;
 }
 
-static trib_status open_cache(trib_session *session, const trib_session_options *options,
-                              trib_error *error)
+static trib_status open_sequence(trib_session *session, const trib_session_options *options,
+                                 trib_error *error)
 {
-    struct kv_shape shape;
     const struct model_config *config = &session->engine->model.config;
     if (config->bidirectional)
         return error_set(error, TRIB_UNSUPPORTED,
                          "a %s model sees a text in both directions: it gives vectors "
                          "(trib_embed), and continues none",
                          config->architecture->name);
-    trib_status status = session_resolve(config, options, &shape, &session->limit, error);
+    trib_status status = session_context(options, config->context, &session->limit, error);
     if (status == TRIB_OK)
-        session->cache = kv_open(shape, session->limit);
+        status = sequence_open(&session->sequence, session->engine->cache, NULL, 0, error);
     return status;
 }
 
-/* A predictor's state; of the options, the KV type does not concern it. */
+static trib_status take_state(trib_session *session, trib_error *error)
+{
+    size_t bytes = predictor_state_bytes(&session->engine->predictor);
+    session->state = memory_zeroed(bytes);
+    return session->state ? TRIB_OK : error_no_memory(error, "a session", bytes);
+}
+
 static trib_status open_state(trib_session *session, const trib_session_options *options,
                               trib_error *error)
 {
     const struct predictor *p = &session->engine->predictor;
-    bool ends = p->config.model == MODEL_TRANSFORMER;
-    size_t most = ends ? p->config.context : ENDLESS, bytes = predictor_state_bytes(p);
-    session->limit = options && options->context ? options->context : most;
-    if (session->limit > most)
-        return error_set(error, TRIB_INVALID,
-                         "context: expected at most %zu, what the model was trained for, found %zu",
-                         most, session->limit);
-    session->state = memory_zeroed(bytes);
-    if (!session->state)
-        return error_no_memory(error, "a session", bytes);
-    predictor_state_reset(p, session->state);
-    return TRIB_OK;
+    size_t most = p->config.model == MODEL_TRANSFORMER ? p->config.context : ENDLESS;
+    trib_status status = session_context(options, most, &session->limit, error);
+    if (status == TRIB_OK)
+        status = take_state(session, error);
+    if (status == TRIB_OK)
+        predictor_state_reset(p, session->state);
+    return status;
+}
+
+/* A session that has logits to fill, and nothing else yet. */
+static trib_status session_new(trib_session **out, trib_engine *engine, trib_error *error)
+{
+    size_t bytes = engine->vocabulary * sizeof(float);
+    trib_session *session = *out = calloc(1, sizeof *session);
+    if (!session)
+        return error_no_memory(error, "a session", sizeof *session);
+    session->engine = engine;
+    session->logits = malloc(bytes);
+    return session->logits ? TRIB_OK : error_no_memory(error, "a session", bytes);
+}
+
+/* Hands the session over, or closes it where something failed. */
+static trib_status hand_over(trib_session **out, trib_session *session, trib_status status)
+{
+    if (status != TRIB_OK) {
+        trib_session_close(session);
+        session = NULL;
+    }
+    *out = session;
+    return status;
 }
 
 trib_status trib_session_open(trib_session **out, trib_engine *engine,
                               const trib_session_options *options, trib_error *error)
 {
-    *out = NULL;
-    trib_session *session = calloc(1, sizeof *session);
-    if (!session)
-        return error_no_memory(error, "a session", sizeof *session);
-    session->engine = engine;
-    session->logits = malloc(engine->vocabulary * sizeof *session->logits);
-    trib_status status =
-        session->logits
-            ? TRIB_OK
-            : error_no_memory(error, "a session", engine->vocabulary * sizeof *session->logits);
+    trib_session *session;
+    trib_status status = session_new(&session, engine, error);
     if (status == TRIB_OK)
         status = engine->predicts ? open_state(session, options, error)
-                                  : open_cache(session, options, error);
+                                  : open_sequence(session, options, error);
+    return hand_over(out, session, status);
+}
+
+trib_status trib_session_fork(trib_session **out, const trib_session *session, trib_error *error)
+{
+    trib_engine *engine = session->engine;
+    trib_session *fork;
+    trib_status status = session_new(&fork, engine, error);
     if (status == TRIB_OK)
-        *out = session;
+        status = engine->predicts ? take_state(fork, error)
+                                  : sequence_fork(&fork->sequence, session->sequence, error);
+    if (status == TRIB_OK && engine->predicts)
+        memcpy(fork->state, session->state, predictor_state_bytes(&engine->predictor));
+    if (status == TRIB_OK) {
+        fork->limit = session->limit;
+        fork->known = session->known;
+        if (fork->known)
+            memcpy(fork->logits, session->logits, engine->vocabulary * sizeof *fork->logits);
+    }
+    return hand_over(out, fork, status);
+}
+
+trib_status trib_session_rewind(trib_session *session, size_t length, trib_error *error)
+{
+    size_t had = trib_session_length(session);
+    if (length > had)
+        return error_set(error, TRIB_INVALID, "rewinding: expected at most %zu tokens, found %zu",
+                         had, length);
+    if (length == had)
+        return TRIB_OK;
+    if (!session->engine->predicts)
+        sequence_rewind(session->sequence, length);
+    else if (length == 0)
+        predictor_state_reset(&session->engine->predictor, session->state);
     else
-        trib_session_close(session);
-    return status;
+        return error_set(error, TRIB_UNSUPPORTED,
+                         "a predictor keeps a state and no past: it rewinds to 0 alone, not to %zu",
+                         length);
+    session->known = false;
+    return TRIB_OK;
 }
 
 void trib_session_close(trib_session *session)
 {
     if (!session)
         return;
-    kv_close(&session->cache);
+    sequence_close(session->sequence);
     free(session->state);
     free(session->logits);
     free(session);
 }
 
-static trib_status check_tokens(const trib_session *session, const int32_t *ids, size_t count,
-                                trib_error *error)
-{
-    size_t V = session->engine->vocabulary;
-    if (count == 0)
-        return error_set(error, TRIB_INVALID, "no tokens to append");
-    for (size_t i = 0; i < count; i++)
-        if (ids[i] < 0 || (size_t)ids[i] >= V)
-            return error_set(error, TRIB_INVALID, "token %zu: expected an id below %zu, found %d",
-                             i, V, ids[i]);
-    size_t length = trib_session_length(session);
-    if (count > session->limit - length)
-        return error_set(error, TRIB_FULL,
-                         "%zu more tokens after %zu do not fit in the context of %zu", count,
-                         length, session->limit);
-    return TRIB_OK;
-}
-
-/* A predictor takes one token after the other. Logits as `append` says. */
-static trib_status step_through(trib_session *session, const int32_t *ids, size_t count,
-                                float *logits, bool every, trib_error *error)
-{
-    const trib_engine *engine = session->engine;
-    trib_status status = TRIB_OK;
-    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
-        float *out = every ? logits + i * engine->vocabulary : i + 1 == count ? logits : NULL;
-        status = predictor_step(&engine->predictor, session->state, ids[i], out, error);
-    }
-    return status;
-}
-
-/* Appends in chunks. With `every` logits go to logits [count][V], else only the last one's to [V].
- */
-static trib_status append(trib_session *session, const int32_t *ids, size_t count, float *logits,
-                          bool every, trib_error *error)
-{
-    trib_engine *engine = session->engine;
-    trib_status status = check_tokens(session, ids, count, error);
-    if (status == TRIB_OK && engine->predicts)
-        return step_through(session, ids, count, logits, every, error);
-    for (size_t done = 0; done < count && status == TRIB_OK;) {
-        size_t left = count - done;
-        size_t chunk = left < engine->prefill_chunk ? left : engine->prefill_chunk;
-        struct run run = {.cache = &session->cache,
-                          .tokens = ids + done,
-                          .count = chunk,
-                          .outputs = every ? chunk : chunk == left};
-        status = model_forward(&engine->model, &engine->activations, &run, 1,
-                               every ? logits + done * engine->vocabulary : logits, error);
-        done += chunk;
-    }
-    return status;
-}
-
 trib_status trib_session_append(trib_session *session, const int32_t *ids, size_t count,
                                 trib_error *error)
 {
-    return append(session, ids, count, session->logits, false, error);
+    trib_append append = {.session = session, .ids = ids, .count = count};
+    return trib_step(session->engine, &append, 1, error);
 }
 
 trib_status trib_session_score(trib_session *session, const int32_t *ids, size_t count,
                                float *logits, trib_error *error)
 {
-    size_t V = session->engine->vocabulary;
-    trib_status status = append(session, ids, count, logits, true, error);
-    if (status == TRIB_OK)
-        for (size_t i = 0; i < V; i++)
-            session->logits[i] = logits[(count - 1) * V + i];
-    return status;
+    trib_append append = {.session = session, .ids = ids, .count = count, .logits = logits};
+    return trib_step(session->engine, &append, 1, error);
 }
 
 size_t trib_session_length(const trib_session *session)
 {
     return session->engine->predicts
                ? predictor_state_position(&session->engine->predictor, session->state)
-               : session->cache.length;
+               : sequence_length(session->sequence);
 }
 
 size_t trib_session_context(const trib_session *session)
@@ -198,5 +174,5 @@ size_t trib_session_context(const trib_session *session)
 
 const float *trib_session_logits(const trib_session *session)
 {
-    return trib_session_length(session) ? session->logits : NULL;
+    return session->known ? session->logits : NULL;
 }

@@ -1,14 +1,22 @@
-/* What a session's options mean for a model. */
+/* A session from the inside. */
 #ifndef ENGINE_SESSION_H
 #define ENGINE_SESSION_H
 
-#include "cache/kv.h"
-#include "model/config.h"
-#include "tributary/engine.h"
+#include "cache/prefix_cache.h"
+#include "engine/engine.h"
 
-/* Checks `options` (NULL: defaults) against the model; gives the shape of its KV cache and the
- * context in tokens. */
-trib_status session_resolve(const struct model_config *config, const trib_session_options *options,
-                            struct kv_shape *shape, size_t *context, trib_error *error);
+struct trib_session {
+    trib_engine *engine;
+    struct sequence *sequence; /* of a model */
+    void *state;               /* of a predictor */
+    size_t limit;              /* tokens at most */
+    float *logits;             /* [V] after the last token, if `known` */
+    bool known;
+    bool stepping; /* has a part in the step at hand */
+};
+
+/* The context in tokens that `options` (NULL: defaults) ask for, of those of the model. */
+trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
+                            trib_error *error);
 
 #endif

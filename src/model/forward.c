@@ -9,44 +9,53 @@
  * architectures is in their rows of the table: which norms there are and where, biases, rotation,
  * activation, windows, soft-caps. What a model does not have is a NULL here.
  *
- * The rows of all runs pass the dense layers together; attention is a fold for each run over its
- * own keys. No operation lets a row touch another but attention, and attention folds in the
- * canonical order: that is why batches and chunks change no bit.
+ * The rows of all runs pass the dense layers together; attention is a fold for each row over the
+ * keys of its own sequence, which is read once where sequences share it (attend.c). No operation
+ * lets a row touch another but attention, and attention folds in the canonical order: that is why
+ * batches and chunks change no bit.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "attention/fold.h"
-#include "base/error.h"
-#include "base/memory.h"
 #include "model/pass.h"
 
-/* Everything that can fail, before anything changes: room in the caches, the fold's workspace. */
-static trib_status prepare(struct pass *pass, trib_error *error)
+/* Rows of several runs that pass the head together; more are worth a product of their own. */
+enum { HEAD_ROWS = 64 };
+
+/* Room for logits that the head leaves side by side though they belong to several runs. */
+static trib_status take_logits(const struct pass *pass, trib_error *error)
+{
+    size_t rows = pass->rows < HEAD_ROWS ? pass->rows : HEAD_ROWS, runs = 0;
+    for (size_t i = 0; i < pass->run_count; i++)
+        runs += pass->runs[i].outputs > 0;
+    if (runs < 2)
+        return TRIB_OK;
+    return scratch_grow(&pass->a->logits, rows * pass->model->config.vocabulary * sizeof(float),
+                        "logits", error);
+}
+
+/* Everything that can fail but for the end, before anything changes: room in the cache, of which
+ * sequences may keep some after a failure, and workspaces. */
+static trib_status prepare(const struct pass *pass, bool logits, trib_error *error)
 {
     struct activations *a = pass->a;
-    size_t longest = 0, row = 0;
-    for (size_t i = 0; i < pass->run_count; i++) {
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; i < pass->run_count && status == TRIB_OK; i++)
+        if (pass->runs[i].sequence)
+            status = sequence_reserve(pass->runs[i].sequence, pass->runs[i].count, error);
+    if (status == TRIB_OK)
+        status = attend_prepare(pass, error);
+    if (status == TRIB_OK && logits)
+        status = take_logits(pass, error);
+    for (size_t i = 0; i < pass->run_count && status == TRIB_OK; i++) {
         const struct run *run = &pass->runs[i];
-        trib_status status = run->cache ? kv_reserve(run->cache, run->count, error) : TRIB_OK;
-        if (status != TRIB_OK)
-            return status;
-        size_t first = run->cache ? run->cache->length : 0, length = first + run->count;
-        longest = length > longest ? length : longest;
-        for (size_t t = 0; t < run->count; t++)
-            a->of_rows[row++] = (struct row){run->cache, run->tokens[t], first + t};
+        size_t row = a->attending.row[i];
+        size_t first = run->sequence ? sequence_length(run->sequence) : 0;
+        for (size_t t = 0; t < run->count; t++) {
+            a->of_rows[row + t] = (struct row){run->sequence, run->tokens[t]};
+            a->positions[row + t] = first + t;
+        }
     }
-    size_t bytes = activations_fold_bytes(pass->model, pass->rows, longest, a->threads);
-    if (bytes <= a->fold_bytes)
-        return TRIB_OK;
-    bytes += bytes / 2; /* so that a growing context does not ask at every span */
-    void *fold = memory_zeroed(bytes);
-    if (!fold)
-        return error_no_memory(error, "the workspace of attention", bytes);
-    free(a->fold);
-    a->fold = fold;
-    a->fold_bytes = bytes;
-    return TRIB_OK;
+    return status;
 }
 
 static struct weight_job job(const struct linear *linear, float *y)
@@ -90,41 +99,6 @@ static const float *sublayer_input(const struct pass *pass, const struct norm *n
     return pass->other;
 }
 
-/* The keys and values of a run: of its cache, or of its rows in this pass. */
-static trib_segment segment_of(const struct pass *pass, const struct run *run, size_t layer,
-                               size_t row)
-{
-    size_t D = pass->model->config.head_dim, GD = pass->model->config.kv_heads * D;
-    if (run->cache)
-        return kv_segment(run->cache, layer, run->cache->length + run->count);
-    return (trib_segment){.type = TRIB_KV_F32,
-                          .layout = TRIB_KV_ROWS,
-                          .length = run->count,
-                          .k = pass->a->k + row * GD,
-                          .v = pass->a->v + row * GD,
-                          .key_stride = GD * sizeof(float),
-                          .head_stride = D * sizeof(float)};
-}
-
-/* Each run's queries over its own keys: attended [T][H D]. */
-static void attend_runs(const struct pass *pass, size_t layer)
-{
-    const struct model_config *c = &pass->model->config;
-    struct activations *a = pass->a;
-    trib_attention attention = model_attention(pass->model, layer, a->threads);
-    size_t HD = c->heads * c->head_dim, row = 0;
-    for (size_t i = 0; i < pass->run_count; row += pass->runs[i].count, i++) {
-        const struct run *run = &pass->runs[i];
-        trib_segment segment = segment_of(pass, run, layer, row);
-        trib_queries queries = {.q = a->q + row * HD,
-                                .tokens = run->count,
-                                .token_stride = HD,
-                                .first = run->cache ? run->cache->length : 0};
-        fold_run(pass->model->kernels, &attention, &queries, &segment, NULL, a->attended + row * HD,
-                 false, a->fold);
-    }
-}
-
 /* x += Wo attention(norm(x)) */
 static void attention_layer(struct pass *pass, size_t layer)
 {
@@ -134,7 +108,7 @@ static void attention_layer(struct pass *pass, size_t layer)
                                      job(&w->value, a->v)};
     products(pass, qkv, 3, sublayer_input(pass, &w->attention_norm), pass->rows);
     finish_heads(pass, layer);
-    attend_runs(pass, layer);
+    attend_rows(pass, layer);
     add_to_stream(pass, &w->attention_output, &w->attention_post_norm, &w->attention_sum_norm,
                   a->attended);
 }
@@ -151,45 +125,83 @@ static void ffn_layer(struct pass *pass, size_t layer)
     add_to_stream(pass, &w->down, &w->ffn_post_norm, &w->ffn_sum_norm, a->up);
 }
 
-/* The rows that something is asked for, side by side in `out` [picked][E], through the final norm.
- */
-static size_t pick_rows(const struct pass *pass, float *out)
+/* The rows that something is asked for of one run, through the final norm: out [outputs][E]. */
+static void pick_rows(const struct pass *pass, size_t number, float *out)
 {
     const struct norm *norm = &pass->model->weights.final_norm;
-    size_t E = pass->model->config.width, end = 0, picked = 0;
-    for (size_t i = 0; i < pass->run_count; i++) {
-        size_t outputs = pass->runs[i].outputs;
-        end += pass->runs[i].count;
-        const float *x = pass->x + (end - outputs) * E;
-        if (norm->scale)
-            norm_rows(pass, norm, x, out + picked * E, outputs);
-        else
-            memcpy(out + picked * E, x, outputs * E * sizeof *out);
-        picked += outputs;
-    }
-    return picked;
+    const struct run *run = &pass->runs[number];
+    size_t E = pass->model->config.width, end = pass->a->attending.row[number] + run->count;
+    const float *x = pass->x + (end - run->outputs) * E;
+    if (norm->scale)
+        norm_rows(pass, norm, x, out, run->outputs);
+    else if (run->outputs)
+        memcpy(out, x, run->outputs * E * sizeof *out);
 }
 
-static void predict(const struct pass *pass, float *logits)
+/* logits [rows][V] of runs [from, to), each to where it belongs. */
+static void hand_out(const struct pass *pass, size_t from, size_t to, const float *logits)
 {
-    size_t rows = pick_rows(pass, pass->other);
+    size_t V = pass->model->config.vocabulary, row = 0;
+    for (size_t i = from; i < to; row += pass->runs[i++].outputs)
+        if (pass->runs[i].outputs)
+            memcpy(pass->runs[i].out, logits + row * V, pass->runs[i].outputs * V * sizeof *logits);
+}
+
+/* Logits of runs [from, to), `rows` of them, whose picked rows are in `other`. */
+static void predict_runs(const struct pass *pass, size_t from, size_t to, size_t rows)
+{
+    size_t V = pass->model->config.vocabulary, row = 0;
+    bool adjacent = true;
+    for (size_t i = from; i < to; row += pass->runs[i++].outputs)
+        adjacent = adjacent &&
+                   (!pass->runs[i].outputs || pass->runs[i].out == pass->runs[from].out + row * V);
+    float *logits = adjacent ? pass->runs[from].out : pass->a->logits.memory;
     const struct weight_job head = job(&pass->model->weights.output, logits);
-    if (!rows)
-        return;
     products(pass, &head, 1, pass->other, rows);
     if (pass->model->config.final_softcap > 0)
         cap_rows(pass, logits, rows);
+    if (!adjacent)
+        hand_out(pass, from, to, logits);
 }
 
-/* Through all blocks; what comes out goes to `logits`, or where that is NULL to `hidden`. */
+static void predict(const struct pass *pass)
+{
+    const struct run *runs = pass->runs;
+    for (size_t from = 0, to; from < pass->run_count; from = to) {
+        size_t rows = 0;
+        for (to = from;
+             to < pass->run_count && (to == from || rows + runs[to].outputs <= HEAD_ROWS);
+             rows += runs[to++].outputs)
+            pick_rows(pass, to, pass->other + rows * pass->model->config.width);
+        while (from < to && runs[from].outputs == 0)
+            from++;
+        if (rows)
+            predict_runs(pass, from, to, rows);
+    }
+}
+
+static trib_status commit(const struct pass *pass, trib_error *error)
+{
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; i < pass->run_count; i++) {
+        const struct run *run = &pass->runs[i];
+        trib_status one = run->sequence ? sequence_commit(run->sequence, run->tokens, run->count,
+                                                          status == TRIB_OK ? error : NULL)
+                                        : TRIB_OK;
+        status = status == TRIB_OK ? one : status;
+    }
+    return status;
+}
+
+/* Through all blocks; gives logits, or else hidden states. */
 static trib_status forward(const struct model *model, struct activations *a, const struct run *runs,
-                           size_t run_count, float *logits, float *hidden, trib_error *error)
+                           size_t run_count, bool logits, trib_error *error)
 {
     const struct norm *first_norm = &model->weights.embedding_norm;
     struct pass pass = {model, a, runs, run_count, 0, a->x, a->normed};
     for (size_t i = 0; i < run_count; i++)
         pass.rows += runs[i].count;
-    trib_status status = prepare(&pass, error);
+    trib_status status = prepare(&pass, logits, error);
     if (status != TRIB_OK)
         return status;
     embed_rows(&pass);
@@ -202,24 +214,21 @@ static trib_status forward(const struct model *model, struct activations *a, con
         attention_layer(&pass, layer);
         ffn_layer(&pass, layer);
     }
-    if (hidden)
-        pick_rows(&pass, hidden);
-    else
-        predict(&pass, logits);
-    for (size_t i = 0; i < run_count; i++)
-        if (runs[i].cache)
-            runs[i].cache->length += runs[i].count;
-    return TRIB_OK;
+    for (size_t i = 0; i < run_count && !logits; i++)
+        pick_rows(&pass, i, runs[i].out);
+    if (logits)
+        predict(&pass);
+    return commit(&pass, error);
 }
 
 trib_status model_forward(const struct model *model, struct activations *a, const struct run *runs,
-                          size_t run_count, float *logits, trib_error *error)
+                          size_t run_count, trib_error *error)
 {
-    return forward(model, a, runs, run_count, logits, NULL, error);
+    return forward(model, a, runs, run_count, true, error);
 }
 
 trib_status model_hidden(const struct model *model, struct activations *a, const struct run *runs,
-                         size_t run_count, float *hidden, trib_error *error)
+                         size_t run_count, trib_error *error)
 {
-    return forward(model, a, runs, run_count, NULL, hidden, error);
+    return forward(model, a, runs, run_count, false, error);
 }

@@ -60,6 +60,7 @@ static size_t lay_out(struct activations *a, const struct model *m, char *memory
         {&a->sine[1], each * local},
         {&a->workspace, weight_workspace(m->kernels, a->rows, most_inputs(c), a->threads)},
         {&a->of_rows, a->rows * sizeof *a->of_rows},
+        {&a->positions, a->rows * sizeof *a->positions},
     };
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         void *array = memory ? memory + used : NULL;
@@ -91,7 +92,9 @@ trib_attention model_attention(const struct model *model, size_t layer, int thre
 size_t activations_fold_bytes(const struct model *model, size_t rows, size_t length, int threads)
 {
     trib_attention attention = model_attention(model, 0, threads);
-    return fold_workspace(model->kernels, &attention, rows, length);
+    size_t fold = fold_workspace(model->kernels, &attention, rows, length);
+    size_t cascade = cascade_workspace(model->kernels, &attention, rows);
+    return fold > cascade ? fold : cascade;
 }
 
 trib_status activations_open(struct activations *a, const struct model *model, size_t rows,
@@ -109,6 +112,7 @@ trib_status activations_open(struct activations *a, const struct model *model, s
 void activations_close(struct activations *a)
 {
     free(a->memory);
-    free(a->fold);
+    free(a->logits.memory);
+    attending_close(&a->attending);
     *a = (struct activations){0};
 }

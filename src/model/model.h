@@ -2,7 +2,7 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
-#include "cache/kv.h"
+#include "model/attend.h"
 #include "model/config.h"
 #include "model/rope.h"
 #include "model/weights.h"
@@ -22,20 +22,21 @@ void model_close(struct model *model);
 /* The attention of a layer. */
 trib_attention model_attention(const struct model *model, size_t layer, int threads);
 
-/* The new tokens of one sequence: they continue its cache, and are in it afterwards. Without a
- * cache they are a whole sequence, which is not kept; bidirectional models know no other. */
+/* The new tokens of one sequence: they continue it, and are committed to it afterwards. Without one
+ * they are a whole sequence, which is not kept; bidirectional models know no other. The sequences
+ * of a pass differ, and are of one cache. */
 struct run {
-    struct kv_cache *cache; /* or NULL */
-    const int32_t *tokens;  /* [count] ids below V */
-    size_t count;           /* at least 1 */
-    size_t outputs;         /* how many of the last tokens to return something for, at most count */
+    struct sequence *sequence; /* or NULL */
+    const int32_t *tokens;     /* [count] ids below V */
+    size_t count;              /* at least 1 */
+    size_t outputs; /* how many of the last tokens to return something for, at most count */
+    float *out;     /* [outputs][V] logits, or [outputs][E] hidden states */
 };
 
 /* One token of a pass. */
 struct row {
-    struct kv_cache *cache; /* of its run */
+    struct sequence *sequence; /* of its run */
     int32_t token;
-    size_t position;
 };
 
 /* Memory for the activations of a forward pass of up to `rows` tokens, reused from pass to pass. */
@@ -54,11 +55,12 @@ struct activations {
     float *sine[2];      /* likewise */
     void *workspace;     /* of products */
     struct row *of_rows; /* [rows] */
-    void *fold;          /* workspace of the fold, grown as contexts grow */
-    size_t fold_bytes;
+    size_t *positions;   /* [rows] */
+    struct attending attending; /* grown as contexts and the number of runs grow */
+    struct scratch logits;      /* [some rows][V] of several runs, before each gets its own */
 };
 
-/* Bytes that activations_open will take, and what the fold takes on top at a context of `length`.
+/* Bytes that activations_open will take, and what attention takes on top at a context of `length`.
  */
 size_t activations_bytes(const struct model *model, size_t rows, int threads);
 size_t activations_fold_bytes(const struct model *model, size_t rows, size_t length, int threads);
@@ -67,14 +69,15 @@ trib_status activations_open(struct activations *a, const struct model *model, s
                              int threads, trib_error *error);
 void activations_close(struct activations *a);
 
-/* One forward pass over all runs, at most activations.rows tokens together. logits [sum of
- * outputs][V] in the order of the runs, of a model that has logits. On failure no cache has changed
- * its length. */
+/* One forward pass over all runs, at most activations.rows tokens together; gives logits, of a
+ * model that has them. On failure no sequence has changed its length, and some may have reserved
+ * pages, which the next pass uses; but that a commit meets TRIB_NO_MEMORY, the others are
+ * committed. */
 trib_status model_forward(const struct model *model, struct activations *a, const struct run *runs,
-                          size_t run_count, float *logits, trib_error *error);
+                          size_t run_count, trib_error *error);
 
-/* The same, but gives what the head would get: hidden [sum of outputs][E]. */
+/* The same, but gives what the head would get: hidden states. */
 trib_status model_hidden(const struct model *model, struct activations *a, const struct run *runs,
-                         size_t run_count, float *hidden, trib_error *error);
+                         size_t run_count, trib_error *error);
 
 #endif

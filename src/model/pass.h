@@ -13,6 +13,17 @@ struct pass {
     float *x, *other; /* [T][E] the residual stream, and room for a second one */
 };
 
+/* ---- attend.c: the keys of the pass, and attention over them. ---- */
+
+trib_status scratch_grow(struct scratch *scratch, size_t bytes, const char *what,
+                         trib_error *error);
+
+/* Puts the runs in an order and finds the parts of their keys, whose pages are reserved. */
+trib_status attend_prepare(const struct pass *pass, trib_error *error);
+
+/* attended [T][H D] = each row's queries over the keys of its own sequence. */
+void attend_rows(const struct pass *pass, size_t layer);
+
 /* ---- rows.c: what is done to each row by itself, cut over threads by rows. ---- */
 
 /* x [T][E] = what the first block gets; and the rotary angles of each row's position. */

@@ -20,7 +20,8 @@ static const void *row_of(const struct row_table *table, size_t row)
 }
 
 /* x = norm(scale embedding[token] + positions[position] + token_types[0]) */
-static void embed_row(const struct pass *pass, const struct row *row, float *x, float *scratch)
+static void embed_row(const struct pass *pass, const struct row *row, size_t position, float *x,
+                      float *scratch)
 {
     const struct model *m = pass->model;
     const struct weights *w = &m->weights;
@@ -32,7 +33,7 @@ static void embed_row(const struct pass *pass, const struct row *row, float *x, 
             x[i] *= scale;
     }
     if (w->positions.data) {
-        m->kernels->unpack(w->positions.type, scratch, row_of(&w->positions, row->position), E);
+        m->kernels->unpack(w->positions.type, scratch, row_of(&w->positions, position), E);
         m->kernels->add(x, scratch, E);
     }
     if (w->token_types.data) {
@@ -49,10 +50,10 @@ void embed_rows(const struct pass *pass)
     int kinds = half == 0 ? 0 : m->rope.local ? 2 : 1;
 #pragma omp parallel for schedule(static) num_threads(team(pass, pass->rows, E))
     for (size_t t = 0; t < pass->rows; t++) {
-        const struct row *row = &a->of_rows[t];
-        embed_row(pass, row, pass->x + t * E, pass->other + t * E);
+        size_t position = a->positions[t];
+        embed_row(pass, &a->of_rows[t], position, pass->x + t * E, pass->other + t * E);
         for (int local = 0; local < kinds; local++)
-            rope_turn(&m->rope, local, row->position, a->cosine[local] + t * half,
+            rope_turn(&m->rope, local, position, a->cosine[local] + t * half,
                       a->sine[local] + t * half);
     }
 }
@@ -114,12 +115,12 @@ void finish_heads(const struct pass *pass, size_t layer)
     int local = m->rope.local && model_config_window(c, layer);
 #pragma omp parallel for schedule(static) num_threads(team(pass, pass->rows, HD + 2 * GD))
     for (size_t t = 0; t < pass->rows; t++) {
-        const struct row *row = &a->of_rows[t];
+        const struct sequence *sequence = a->of_rows[t].sequence;
         const float *cosine = a->cosine[local] + t * half, *sine = a->sine[local] + t * half;
         turn_heads(pass, a->q + t * HD, w->query_norm, c->heads, cosine, sine);
         turn_heads(pass, a->k + t * GD, w->key_norm, c->kv_heads, cosine, sine);
-        if (row->cache)
-            kv_store(row->cache, layer, row->position, a->k + t * GD, a->v + t * GD);
+        if (sequence)
+            sequence_store(sequence, layer, a->positions[t], a->k + t * GD, a->v + t * GD);
     }
 }
 

@@ -118,6 +118,7 @@ static void open_golden(struct opened *o, const json_t *golden, const char *tabl
     const json_t *ids = json_object_get(golden, "ids");
     options.threads = 2;
     options.kernels = table;
+    options.kv_type = "f32";
     gguf_build_open(&b);
     put_metadata(&b, golden);
     put_tensors(&b, golden);
@@ -157,7 +158,6 @@ static const double bound = 1e-5;
 static double logits_of(const struct opened *o, const json_t *golden)
 {
     trib_session *session;
-    trib_session_options options = {0, "f32"};
     trib_error error = {0};
     const json_t *positions = json_object_get(golden, "positions");
     double worst = 0;
@@ -165,7 +165,7 @@ static double logits_of(const struct opened *o, const json_t *golden)
         return 0;
     float *logits = malloc(o->count * o->V * sizeof *logits);
     assert_non_null(logits);
-    if (trib_session_open(&session, o->engine, &options, &error) ||
+    if (trib_session_open(&session, o->engine, NULL, &error) ||
         trib_session_score(session, o->ids, o->count, logits, &error))
         fail_msg("%s", error.message);
     for (size_t i = 0; i < json_array_size(positions); i++) {

@@ -79,13 +79,13 @@ static float *score(const struct golden *g, const char *table, size_t *V)
     trib_engine *engine = NULL;
     trib_session *session = NULL;
     trib_model_shape shape;
-    trib_engine_options options = {.threads = 2, .prefill_chunk = MOST, .kernels = table};
-    trib_session_options f32 = {.context = 0, .kv_type = "f32"};
+    trib_engine_options options = {
+        .threads = 2, .prefill_chunk = MOST, .kernels = table, .kv_type = "f32"};
     trib_error error = {0};
     if (trib_model_open(&model, g->model, &error) != TRIB_OK ||
         trib_model_describe(model, &shape, &error) != TRIB_OK ||
         trib_engine_open(&engine, model, &options, &error) != TRIB_OK ||
-        trib_session_open(&session, engine, &f32, &error) != TRIB_OK)
+        trib_session_open(&session, engine, NULL, &error) != TRIB_OK)
         fail_msg("%s", error.message);
     float *logits = malloc(g->count * shape.vocabulary * sizeof *logits);
     assert_non_null(logits);

@@ -53,13 +53,13 @@ static struct stage stage_open(const struct golden *golden, const char *table, c
     trib_error error = {0};
     trib_model_shape shape;
     trib_engine_options options = trib_engine_options_default();
-    trib_session_options session = {0, kv_type};
     options.threads = 2;
     options.kernels = table;
+    options.kv_type = kv_type;
     if (trib_model_open(&s.model, golden->model_path, &error) != TRIB_OK ||
         trib_model_describe(s.model, &shape, &error) != TRIB_OK ||
         trib_engine_open(&s.engine, s.model, &options, &error) != TRIB_OK ||
-        trib_session_open(&s.session, s.engine, &session, &error) != TRIB_OK)
+        trib_session_open(&s.session, s.engine, NULL, &error) != TRIB_OK)
         fail_msg("%s", error.message);
     s.V = shape.vocabulary;
     return s;

@@ -1,11 +1,12 @@
 /* The same tokens in give the same bits out: logits compared by memcmp, never by a tolerance.
  *
  * A random tiny model runs a sequence that crosses chunk and span borders in every way the engine
- * can cut it: threads x prefill chunk, scored at once or appended token by token, alone or in a
- * batch with strangers; for every kernel table, weight type and KV type. */
+ * can cut it: threads x prefill chunk, scored at once or appended token by token; for every kernel
+ * table, weight type and KV type. Many sessions in a step are test_same_step.c's. */
 #include <unistd.h>
 
-#include "model/model.h"
+#include "kernel/kernel.h"
+#include "model/architecture.h"
 #include "test.h"
 #include "tiny_model.h"
 #include "tributary/engine.h"
@@ -68,12 +69,12 @@ static void run(const char *path, struct way way, float *logits)
     trib_session *session;
     trib_engine_options options = {.threads = way.threads,
                                    .prefill_chunk = way.chunk ? way.chunk : LENGTH,
-                                   .kernels = way.table};
-    trib_session_options session_options = {0, way.kv_type};
+                                   .kernels = way.table,
+                                   .kv_type = way.kv_type};
     size_t length = length_for(way);
     must(trib_model_open(&model, path, &error), &error);
     must(trib_engine_open(&engine, model, &options, &error), &error);
-    must(trib_session_open(&session, engine, &session_options, &error), &error);
+    must(trib_session_open(&session, engine, NULL, &error), &error);
     if (!way.step)
         must(trib_session_score(session, fixture.ids, length, logits, &error), &error);
     for (size_t i = 0; i < length && way.step; i++) {
@@ -139,44 +140,6 @@ static void every_weight_type_keeps_its_bits(void **state)
         }
 }
 
-/* Eight sequences of different lengths in one batch give each what it gives alone. */
-static void strangers_in_the_batch_change_no_bit(void **state)
-{
-    enum { RUNS = 8, MOST = 160 };
-    static float alone[RUNS][V], together[RUNS][V];
-    const struct kv_shape shape = {DTYPE_F16, TINY_LAYERS, TINY_KV_HEADS, TINY_HEAD_DIM};
-    trib_error error = {0};
-    struct gguf *file;
-    (void)state;
-    must(gguf_open(&file, fixture.paths[0], &error), &error);
-    for (size_t table = 0; kernels_at(table); table++) {
-        struct model model;
-        struct activations activations;
-        struct kv_cache caches[RUNS], own[RUNS];
-        struct run runs[RUNS];
-        must(model_open(&model, file, kernels_at(table), 2, (struct load_progress){0}, &error),
-             &error);
-        must(activations_open(&activations, &model, RUNS * MOST, 2, &error), &error);
-        for (size_t i = 0; i < RUNS; i++) {
-            caches[i] = kv_open(shape, MOST);
-            own[i] = kv_open(shape, MOST);
-            runs[i] = (struct run){&caches[i], fixture.ids + 13 * i, 1 + i * MOST / RUNS, 1};
-            struct run one = runs[i];
-            one.cache = &own[i];
-            must(model_forward(&model, &activations, &one, 1, alone[i], &error), &error);
-        }
-        must(model_forward(&model, &activations, runs, RUNS, together[0], &error), &error);
-        assert_memory_equal(alone, together, sizeof alone);
-        for (size_t i = 0; i < RUNS; i++) {
-            kv_close(&caches[i]);
-            kv_close(&own[i]);
-        }
-        activations_close(&activations);
-        model_close(&model);
-    }
-    gguf_close(file);
-}
-
 /* vectors [TEXTS][TINY_WIDTH] of overlapping texts, in batches of `batch`. */
 enum { TEXTS = 6 };
 
@@ -234,7 +197,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_and_chunks_change_no_bit),
         cmocka_unit_test(every_weight_type_keeps_its_bits),
-        cmocka_unit_test(strangers_in_the_batch_change_no_bit),
         cmocka_unit_test(every_architecture_keeps_its_bits),
     };
     return cmocka_run_group_tests_name("same bits", tests, setup, teardown);

@@ -1,5 +1,5 @@
 /* Pages: what is counted, what is full, what is copied, and that attention reads them in place. */
-#include "cache/kv.h"
+#include "cache/page.h"
 #include "cache_case.h"
 #include "guard.h"
 #include "random.h"
@@ -109,8 +109,28 @@ static void a_copy_has_the_filled_positions_alone(void **state)
 
 enum { LENGTH = 150, FIRST = 2 }; /* pages before, of which attention must not care */
 
-/* Attention over a segment of pages is that over the cache of one sequence with the same keys, bit
- * for bit, in every layer. */
+/* The chunks of one layer, stored one by one in memory of their own: k and v [3]. */
+static char *plain_chunks(const struct kv_shape *shape, size_t layer, const void **k_chunks,
+                          const void **v_chunks)
+{
+    size_t D = shape->head_dim, bytes = chunk_bytes(shape->type, D), side = kv_side_bytes(shape);
+    char *memory = aligned_alloc(64, 6 * side);
+    float k[CASE_ROW_MOST], v[CASE_ROW_MOST];
+    memset(memory, 0, 6 * side);
+    for (size_t j = 0; j < LENGTH; j++) {
+        char *keys = memory + j / CHUNK * side, *values = keys + 3 * side;
+        case_rows(shape, j, layer, k, v);
+        for (size_t g = 0; g < shape->kv_heads; g++)
+            chunk_store(shape->type, D, keys + g * bytes, values + g * bytes, j % CHUNK, k + g * D,
+                        v + g * D);
+        k_chunks[j / CHUNK] = keys;
+        v_chunks[j / CHUNK] = values;
+    }
+    return memory;
+}
+
+/* Attention over a segment of pages is that over the same chunks put together by hand, bit for bit,
+ * in every layer. */
 static void attention_reads_pages_in_place(void **state)
 {
     (void)state;
@@ -120,19 +140,16 @@ static void attention_reads_pages_in_place(void **state)
     for (size_t i = 0; i < SHAPES; i++) {
         const struct kv_shape *shape = &shapes[i];
         size_t G = shape->kv_heads, D = shape->head_dim, H = 2 * G;
-        struct kv_cache cache = kv_open(*shape, LENGTH);
         struct page_pool *pool = pool_of(shape, 3);
         struct page *pages[3];
-        const void *k_pages[3], *v_pages[3];
+        const void *k_pages[3], *v_pages[3], *k_chunks[3], *v_chunks[3];
         float k[CASE_ROW_MOST], v[CASE_ROW_MOST], q[CASE_ROW_MOST];
         float s[2][8], out[2][CASE_ROW_MOST];
-        assert_int_equal(kv_reserve(&cache, LENGTH, NULL), TRIB_OK);
         for (size_t j = 0; j < 3; j++)
             page_take(pool, &pages[j], NULL);
         for (size_t j = 0; j < LENGTH; j++)
             for (size_t layer = 0; layer < shape->layers; layer++) {
                 case_rows(shape, j, layer, k, v);
-                kv_store(&cache, layer, j, k, v);
                 page_store(shape, pages[j / CHUNK], layer, j % CHUNK, k, v);
             }
         trib_attention attention = {
@@ -140,10 +157,17 @@ static void attention_reads_pages_in_place(void **state)
         size_t bytes = trib_attend_workspace(kernels, &attention, 1, 1024);
         void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
         for (size_t layer = 0; layer < shape->layers; layer++) {
+            char *chunks = plain_chunks(shape, layer, k_chunks, v_chunks);
             random_fill(&r, q, H * D, 2);
             trib_queries queries = {q, 1, H * D, FIRST * CHUNK + LENGTH};
             trib_segment segment[2] = {
-                kv_segment(&cache, layer, LENGTH),
+                {.type = (trib_kv_type)shape->type,
+                 .layout = TRIB_KV_CHUNKS,
+                 .length = LENGTH,
+                 .head_stride = chunk_bytes(shape->type, D),
+                 .k_pages = k_chunks,
+                 .v_pages = v_chunks,
+                 .page_keys = CHUNK},
                 page_segment(shape, layer, pages, 3, FIRST, LENGTH, k_pages, v_pages)};
             assert_int_equal(segment[1].first, FIRST * CHUNK);
             for (size_t b = 0; b < 2; b++)
@@ -153,12 +177,12 @@ static void attention_reads_pages_in_place(void **state)
                                  TRIB_OK);
             assert_memory_equal(s[0], s[1], H * sizeof(float));
             assert_memory_equal(out[0], out[1], H * D * sizeof(float));
+            free(chunks);
         }
         free(workspace);
         for (size_t j = 0; j < 3; j++)
             page_drop(pool, pages[j]);
         page_pool_close(pool);
-        kv_close(&cache);
     }
 }
 

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <unistd.h>
 
-#include "cache/cascade.h"
+#include "cache/cascade_plan.h"
 #include "cache_case.h"
 #include "random.h"
 
@@ -92,20 +92,20 @@ static void check_counts(const struct world *w)
 /* Each sequence finds its full pages in the runs it is in, in order; each page is in one run. */
 static void check_plan(struct world *w)
 {
-    static struct cascade plan;
+    static struct cascade_plan plan;
     struct sequence *sequences[MOST] = {NULL};
     size_t count = 0, reached[MOST] = {0}, pages = 0;
     bool seen[MOST] = {false};
     for (size_t i = 0; i < w->count; i++)
         if (random_below(&w->r, 4))
             sequences[count++] = w->models[i].s;
-    assert_int_equal(cascade_plan(&plan, sequences, count, NULL), TRIB_OK);
+    assert_int_equal(cascade_plan_make(&plan, sequences, count, NULL), TRIB_OK);
     for (size_t i = 0; i < count; i++) {
         assert_true(plan.order[i] < count && !seen[plan.order[i]]);
         seen[plan.order[i]] = true;
     }
     for (size_t i = 0; i < plan.run_count; i++) {
-        const struct cascade_run *run = &plan.runs[i];
+        const struct plan_run *run = &plan.runs[i];
         assert_true(run->count > 0 && run->from < run->to && run->to <= count);
         pages += run->count;
         for (size_t j = run->from; j < run->to; j++) {
@@ -132,7 +132,7 @@ static void check_plan(struct world *w)
         }
     }
     assert_int_equal(pages, different);
-    cascade_free(&plan);
+    cascade_plan_free(&plan);
 }
 
 /* ---- Operations ---- */

@@ -99,13 +99,14 @@ struct opened {
 
 static trib_status open_saved(struct opened *o, trib_error *error)
 {
-    const trib_session_options options = {0, "f32"};
+    trib_engine_options options = trib_engine_options_default();
     trib_status status;
+    options.kv_type = "f32";
     *o = (struct opened){0};
     if ((status = trib_model_open(&o->model, saved, error)) ||
         (status = trib_model_describe(o->model, &o->shape, error)) ||
-        (status = trib_engine_open(&o->engine, o->model, NULL, error)) ||
-        (status = trib_session_open(&o->session, o->engine, &options, error)))
+        (status = trib_engine_open(&o->engine, o->model, &options, error)) ||
+        (status = trib_session_open(&o->session, o->engine, NULL, error)))
         return status;
     return TRIB_OK;
 }
@@ -220,7 +221,7 @@ static void contexts_end_where_they_do(void **state)
                          ends ? TRIB_FULL : TRIB_OK);
         assert_int_equal(trib_session_length(o.session), ends ? CONTEXT : 2 * CONTEXT);
         trib_session *other;
-        const trib_session_options beyond = {CONTEXT + 1, "f32"};
+        const trib_session_options beyond = {CONTEXT + 1};
         assert_int_equal(trib_session_open(&other, o.engine, &beyond, &error),
                          ends ? TRIB_INVALID : TRIB_OK);
         trib_session_close(other);

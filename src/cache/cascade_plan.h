@@ -16,20 +16,20 @@
  *
  * Ownership: a plan is its caller's, and reused from step to step; the pages belong to the
  * sequences. It is valid until one of them commits, rewinds or closes. */
-#ifndef CACHE_CASCADE_H
-#define CACHE_CASCADE_H
+#ifndef CACHE_CASCADE_PLAN_H
+#define CACHE_CASCADE_PLAN_H
 
 #include "cache/prefix_cache.h"
 
-struct cascade_run {
+struct plan_run {
     size_t first, count; /* pages of each of its sequences' paths */
     size_t from, to;     /* its sequences are order[from] to order[to - 1] */
     struct page **pages; /* [count] */
 };
 
-struct cascade {
+struct cascade_plan {
     size_t *order; /* [sequences] a permutation of their numbers */
-    struct cascade_run *runs;
+    struct plan_run *runs;
     size_t run_count;
 
     /* private: storage */
@@ -40,9 +40,9 @@ struct cascade {
 /* Plans a step over the full pages of `count` sequences of one cache. The order is fixed by that of
  * the arguments alone. The positions behind the full pages are each sequence's own, in no run.
  * TRIB_NO_MEMORY; the plan is then empty. A zeroed struct is an empty plan. */
-trib_status cascade_plan(struct cascade *plan, struct sequence *const *sequences, size_t count,
-                         trib_error *error);
+trib_status cascade_plan_make(struct cascade_plan *plan, struct sequence *const *sequences,
+                              size_t count, trib_error *error);
 
-void cascade_free(struct cascade *plan);
+void cascade_plan_free(struct cascade_plan *plan);
 
 #endif

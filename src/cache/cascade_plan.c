@@ -1,5 +1,5 @@
 /* Planning which sequences attend which pages together. */
-#include "cache/cascade.h"
+#include "cache/cascade_plan.h"
 
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@ struct group {
 };
 
 struct planner {
-    struct cascade *plan;
+    struct cascade_plan *plan;
     struct sequence *const *sequences;
     struct group *stack; /* [sequences] groups that wait */
     size_t waiting;
@@ -51,10 +51,9 @@ static void *room(void *items, size_t count, size_t n, size_t *capacity, size_t 
 
 static bool add_run(struct planner *p, const struct group *g, size_t end)
 {
-    struct cascade *plan = p->plan;
+    struct cascade_plan *plan = p->plan;
     size_t count = end - g->depth;
-    struct cascade_run *runs =
-        room(plan->runs, plan->run_count, 1, &plan->run_capacity, sizeof *runs);
+    struct plan_run *runs = room(plan->runs, plan->run_count, 1, &plan->run_capacity, sizeof *runs);
     if (!runs)
         return false;
     plan->runs = runs;
@@ -63,7 +62,7 @@ static bool add_run(struct planner *p, const struct group *g, size_t end)
     if (!pages)
         return false;
     plan->pages = pages;
-    runs[plan->run_count++] = (struct cascade_run){g->depth, count, g->from, g->to, NULL};
+    runs[plan->run_count++] = (struct plan_run){g->depth, count, g->from, g->to, NULL};
     tree_path(member(p, g->from)->place.node, g->depth, end, pages + plan->page_count);
     plan->page_count += count;
     return true;
@@ -115,8 +114,8 @@ static bool split(struct planner *p, struct group g)
     return true;
 }
 
-trib_status cascade_plan(struct cascade *plan, struct sequence *const *sequences, size_t count,
-                         trib_error *error)
+trib_status cascade_plan_make(struct cascade_plan *plan, struct sequence *const *sequences,
+                              size_t count, trib_error *error)
 {
     /* groups that wait are disjoint, and none is empty */
     struct planner p = {plan, sequences, malloc((count + 1) * sizeof *p.stack), 0};
@@ -141,10 +140,10 @@ trib_status cascade_plan(struct cascade *plan, struct sequence *const *sequences
     return TRIB_OK;
 }
 
-void cascade_free(struct cascade *plan)
+void cascade_plan_free(struct cascade_plan *plan)
 {
     free(plan->order);
     free(plan->runs);
     free(plan->pages);
-    *plan = (struct cascade){0};
+    *plan = (struct cascade_plan){0};
 }
