@@ -114,13 +114,18 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
                             const struct values *v, trib_error *error)
 {
     trib_engine_options engine = trib_engine_options_default();
+    trib_session_options window = {v->context};
+    trib_memory memory;
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = CHUNK_TOKENS;
     engine.kv_type = v->kv_type;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &job->shape, error)) ||
-        (status = load_engine(&job->engine, job->model, engine, error)) ||
+        (status = trib_memory_needed(job->model, &engine, &window, &memory, error)))
+        return status;
+    engine.cache_bytes = memory.kv; /* of one window: none is looked at again */
+    if ((status = load_engine(&job->engine, job->model, engine, error)) ||
         (status = read_text(job, text, (double)v->last, error)))
         return status;
     job->logits = malloc(CHUNK_TOKENS * job->shape.vocabulary * sizeof *job->logits);

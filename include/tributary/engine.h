@@ -39,7 +39,7 @@ typedef struct trib_engine_options {
     const char *kv_type;  /* "f32", "f16", "bf16", "q8_0", of models that keep keys; NULL: "f16" */
     uint64_t cache_bytes; /* keys and values at most, of all sessions and what stays cached, taken
                              as it fills; 0: half of the memory that is available when the model
-                             is loaded */
+                             is loaded, or one full context where that is more and fits */
 
     /* Called while a model is loaded, in the calling thread, with bytes packed and bytes in all;
      * NULL: nothing is. */

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/size.h"
 #include "engine/model_file.h"
 #include "engine/session.h"
 #include "train/predictor_file.h"
@@ -49,13 +50,22 @@ static trib_status resolve_shape(const struct model_config *config, const char *
     return TRIB_OK;
 }
 
+/* Half of what is available, or one full context where that is more and there is as much; at least
+ * a page, which a cache must have. */
+static uint64_t default_budget(const struct model_config *config, const struct kv_shape *shape)
+{
+    uint64_t available = memory_available(), page = kv_page_bytes(shape);
+    uint64_t context = page * size_ceil_div(config->context, CHUNK), most = available / 2;
+    if (context > most)
+        most = context < available ? context : available;
+    return most > page ? most : page;
+}
+
 /* The cache takes memory as it fills; the budget is where it stops. */
 static trib_status open_cache(struct trib_engine *engine, const struct kv_shape *shape,
                               uint64_t bytes, trib_error *error)
 {
-    uint64_t budget = bytes ? bytes : memory_available() / 2;
-    if (!bytes && budget < kv_page_bytes(shape))
-        budget = kv_page_bytes(shape);
+    uint64_t budget = bytes ? bytes : default_budget(&engine->model.config, shape);
     const struct prefix_cache_options options = {
         .shape = *shape,
         .budget = budget < SIZE_MAX / 2 ? budget : SIZE_MAX / 2,

@@ -1,9 +1,9 @@
 /* Engine and session: what they refuse, and that a refusal loses nothing. */
 #include <unistd.h>
 
+#include "engine/session.h"
 #include "test.h"
 #include "tiny_model.h"
-#include "tributary/engine.h"
 
 static char path[64];
 static trib_model *model;
@@ -108,6 +108,112 @@ static void session_options_are_checked(void **state)
     trib_engine_close(engine);
 }
 
+/* Forks and rewinds: what they leave behind, and what they refuse. That the bits stay is
+ * test_same_step.c's. */
+static void sessions_fork_and_rewind(void **state)
+{
+    const int32_t ids[4] = {1, 2, 3, 4};
+    trib_engine *engine;
+    trib_session *session, *fork;
+    trib_error error = {0};
+    (void)state;
+    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(session, ids, 4, &error), TRIB_OK);
+    assert_int_equal(trib_session_fork(&fork, session, &error), TRIB_OK);
+    assert_int_equal(trib_session_length(fork), 4);
+    assert_int_equal(trib_session_context(fork), trib_session_context(session));
+    assert_memory_equal(trib_session_logits(fork), trib_session_logits(session),
+                        TINY_VOCABULARY * sizeof(float));
+    assert_int_equal(trib_session_rewind(session, 5, &error), TRIB_INVALID);
+    assert_non_null(strstr(error.message, "at most 4 tokens, found 5"));
+    assert_int_equal(trib_session_rewind(session, 4, &error), TRIB_OK);
+    assert_non_null(trib_session_logits(session));
+    assert_int_equal(trib_session_rewind(session, 2, &error), TRIB_OK);
+    assert_int_equal(trib_session_length(session), 2);
+    assert_null(trib_session_logits(session));
+    assert_non_null(trib_session_logits(fork));
+    trib_session_close(session);
+    assert_int_equal(trib_session_append(fork, ids, 1, &error), TRIB_OK);
+    assert_int_equal(trib_session_length(fork), 5);
+    trib_session_close(fork);
+    trib_engine_close(engine);
+}
+
+/* One refusal is one session's; the others go on. */
+static void step_refuses_one_by_one(void **state)
+{
+    enum { CONTEXT = 3 };
+    const int32_t ids[4] = {1, 2, 3, 4}, outside = TINY_VOCABULARY;
+    const trib_session_options options = {CONTEXT};
+    trib_engine *engine, *other;
+    trib_session *sessions[4], *stranger;
+    trib_error error = {0};
+    (void)state;
+    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_engine_open(&other, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_open(&stranger, other, NULL, &error), TRIB_OK);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(trib_session_open(&sessions[i], engine, &options, &error), TRIB_OK);
+    trib_append appends[] = {
+        {sessions[0], ids, 3, NULL, TRIB_IO},      {sessions[1], ids, 4, NULL, TRIB_IO},
+        {sessions[2], &outside, 1, NULL, TRIB_IO}, {sessions[0], ids, 1, NULL, TRIB_IO},
+        {stranger, ids, 1, NULL, TRIB_IO},         {sessions[3], ids, 2, NULL, TRIB_IO},
+    };
+    static const trib_status expected[] = {TRIB_OK,      TRIB_FULL,    TRIB_INVALID,
+                                           TRIB_INVALID, TRIB_INVALID, TRIB_OK};
+    assert_int_equal(trib_step(engine, appends, 6, &error), TRIB_FULL);
+    assert_non_null(strstr(error.message, "context of 3"));
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(appends[i].status, expected[i]);
+    assert_int_equal(trib_session_length(sessions[0]), 3);
+    assert_int_equal(trib_session_length(sessions[3]), 2);
+    assert_int_equal(trib_session_length(sessions[1]), 0);
+    assert_int_equal(trib_step(engine, NULL, 0, &error), TRIB_OK);
+    for (size_t i = 0; i < 4; i++)
+        trib_session_close(sessions[i]);
+    trib_session_close(stranger);
+    trib_engine_close(other);
+    trib_engine_close(engine);
+}
+
+/* Poison in a cached page shows that an append takes it instead of computing, and that one which
+ * wants all logits does not. */
+static void append_takes_what_is_cached(void **state)
+{
+    enum { COUNT = 200 };
+    static float all[COUNT * TINY_VOCABULARY];
+    float clean[TINY_VOCABULARY];
+    int32_t ids[COUNT];
+    trib_engine *engine;
+    trib_session *session;
+    trib_error error = {0};
+    struct page *page;
+    (void)state;
+    for (int32_t i = 0; i < COUNT; i++)
+        ids[i] = i % TINY_VOCABULARY;
+    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(session, ids, COUNT, &error), TRIB_OK);
+    memcpy(clean, trib_session_logits(session), sizeof clean);
+    sequence_pages(session->sequence, 1, 2, &page);
+    memset(page->memory, 0x11, kv_page_bytes(prefix_cache_shape(engine->cache)));
+    trib_session_close(session);
+    for (int scored = 0; scored < 2; scored++) {
+        assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
+        if (scored)
+            assert_int_equal(trib_session_score(session, ids, COUNT, all, &error), TRIB_OK);
+        else /* in two pieces, cut where a page ends: the second is looked for as well */
+            assert_true(trib_session_append(session, ids, 64, &error) == TRIB_OK &&
+                        trib_session_append(session, ids + 64, COUNT - 64, &error) == TRIB_OK);
+        assert_int_equal(trib_session_length(session), COUNT);
+        bool same = memcmp(clean, trib_session_logits(session), sizeof clean) == 0;
+        assert_true(same == (scored == 1));
+        trib_session_close(session);
+    }
+    trib_engine_close(engine);
+}
+
 /* What is said beforehand: KV of 2 layers x 2 heads x 24 x (keys and values), in whole pages. */
 static void memory_is_said_beforehand(void **state)
 {
@@ -159,6 +265,9 @@ int main(void)
         cmocka_unit_test(environment_chooses_the_table),
         cmocka_unit_test(session_refuses_and_goes_on),
         cmocka_unit_test(session_options_are_checked),
+        cmocka_unit_test(sessions_fork_and_rewind),
+        cmocka_unit_test(step_refuses_one_by_one),
+        cmocka_unit_test(append_takes_what_is_cached),
         cmocka_unit_test(memory_is_said_beforehand),
         cmocka_unit_test(loading_says_how_far_it_is),
     };

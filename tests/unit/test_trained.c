@@ -229,6 +229,42 @@ static void contexts_end_where_they_do(void **state)
     }
 }
 
+/* A fork goes on as the session does, and both by themselves; there is no past to rewind to but of
+ * what is a llama model to the engine. */
+static void predictors_fork(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < VARIANTS; i++) {
+        struct opened o;
+        trib_session *fork;
+        trib_error error = {0};
+        const int32_t ids[3] = {1, 0, 2};
+        bool is_llama = strcmp(variants[i].model, "transformer") == 0 &&
+                        strcmp(variants[i].block, "modern") == 0;
+        trib_trainer_close(train(&variants[i]));
+        assert_int_equal(open_saved(&o, &error), TRIB_OK);
+        size_t bytes = o.shape.vocabulary * sizeof(float);
+        assert_int_equal(trib_session_append(o.session, ids, 2, &error), TRIB_OK);
+        assert_int_equal(trib_session_fork(&fork, o.session, &error), TRIB_OK);
+        assert_memory_equal(trib_session_logits(fork), trib_session_logits(o.session), bytes);
+        assert_int_equal(trib_session_append(fork, ids, 1, &error), TRIB_OK);
+        trib_append both[] = {{o.session, ids + 2, 1, NULL, TRIB_IO},
+                              {fork, ids + 2, 1, NULL, TRIB_IO}};
+        assert_int_equal(trib_step(o.engine, both, 2, &error), TRIB_OK);
+        float *expected = malloc(bytes);
+        memcpy(expected, trib_session_logits(o.session), bytes);
+        assert_int_equal(trib_session_rewind(o.session, 1, &error),
+                         is_llama ? TRIB_OK : TRIB_UNSUPPORTED);
+        assert_int_equal(trib_session_rewind(o.session, 0, &error), TRIB_OK);
+        assert_null(trib_session_logits(o.session));
+        assert_int_equal(trib_session_append(o.session, ids, 3, &error), TRIB_OK);
+        assert_memory_equal(trib_session_logits(o.session), expected, bytes);
+        free(expected);
+        trib_session_close(fork);
+        close_saved(&o);
+    }
+}
+
 /* Cut anywhere a file is refused; with a bit changed it is refused with a message or runs. */
 static void damage_ends_in_messages(void **state)
 {
@@ -291,6 +327,7 @@ int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(predictors_fork),
         cmocka_unit_test(files_run_as_they_were_trained),
         cmocka_unit_test(files_read_text_as_the_training_did),
         cmocka_unit_test(contexts_end_where_they_do),
