@@ -15,7 +15,8 @@
 
 /* ---- Command ---- */
 
-static const struct command *const benches[] = {&bench_attention_command, &bench_model_command};
+static const struct command *const benches[] = {&bench_attention_command, &bench_model_command,
+                                                &bench_shared_command};
 
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 

@@ -132,23 +132,6 @@ static void pass_close(struct pass *p)
     free(p->logits);
 }
 
-/* What the products of a type are made of, where the table has it, and the field of its peak. */
-struct arithmetic {
-    unsigned what;
-    const char *name;
-    size_t peak;
-};
-
-static struct arithmetic arithmetic_of(const char *type, const char *table)
-{
-    bool pairs = strstr(table, "bf16") != NULL, floats = strcmp(type, "F32") == 0;
-    if (strcmp(type, "BF16") == 0 && pairs)
-        return (struct arithmetic){TRIB_MEASURE_BF16, "bf16", offsetof(trib_limits, bf16)};
-    if (strcmp(type, "BF16") != 0 && strcmp(type, "F16") != 0 && !floats && pairs)
-        return (struct arithmetic){TRIB_MEASURE_INT8, "int8", offsetof(trib_limits, int8)};
-    return (struct arithmetic){TRIB_MEASURE_F32, "f32", offsetof(trib_limits, f32)};
-}
-
 /* As much as a pass reads: the bandwidth of the caches that hold a small model, or of memory. */
 static size_t bytes_to_read(const struct bench_model_row *row)
 {
@@ -181,7 +164,7 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
         return complain(&b->error);
     bench_work_read(&work, b->model, &b->shape, &memory);
     const char *table = trib_engine_kernels(b->engine);
-    struct arithmetic arithmetic = arithmetic_of(work.type, table);
+    struct bench_arithmetic arithmetic = bench_arithmetic_of(work.type, table);
     double before = (double)depth + (decode ? 0.5 * (double)tokens : 0);
     struct bench_model_row row = {
         .model = b->path,

@@ -23,6 +23,15 @@ double bench_work_operations(const struct bench_work *work, double tokens, doubl
                              double outputs);
 double bench_work_bytes(const struct bench_work *work, double tokens, double depth);
 
+/* What the products of a type are made of, where the table has it, and the field of its peak. */
+struct bench_arithmetic {
+    unsigned what;
+    const char *name;
+    size_t peak;
+};
+
+struct bench_arithmetic bench_arithmetic_of(const char *type, const char *table);
+
 struct bench_model_row {
     const char *model, *name, *type, *kv, *table;
     size_t tokens, depth; /* tokens of a case; of decode a run is one of them */

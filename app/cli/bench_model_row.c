@@ -1,6 +1,7 @@
 /* The work of a model's pass, and a row of its bench as a line of a table, JSON or CSV. */
 #include "bench_model.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,16 @@ double bench_work_operations(const struct bench_work *work, double tokens, doubl
 double bench_work_bytes(const struct bench_work *work, double tokens, double depth)
 {
     return work->layer_bytes + work->output_bytes + (depth + tokens) * work->kv_bytes;
+}
+
+struct bench_arithmetic bench_arithmetic_of(const char *type, const char *table)
+{
+    bool pairs = strstr(table, "bf16") != NULL, floats = strcmp(type, "F32") == 0;
+    if (strcmp(type, "BF16") == 0 && pairs)
+        return (struct bench_arithmetic){TRIB_MEASURE_BF16, "bf16", offsetof(trib_limits, bf16)};
+    if (strcmp(type, "BF16") != 0 && strcmp(type, "F16") != 0 && !floats && pairs)
+        return (struct bench_arithmetic){TRIB_MEASURE_INT8, "int8", offsetof(trib_limits, int8)};
+    return (struct bench_arithmetic){TRIB_MEASURE_F32, "f32", offsetof(trib_limits, f32)};
 }
 
 static double tokens_per_s(const struct bench_model_row *r)

@@ -41,13 +41,16 @@ typedef struct trib_engine_options {
                              as it fills; 0: half of the memory that is available when the model
                              is loaded, or one full context where that is more and fits */
 
+    bool apart; /* read keys and values once for each session of a step, though they be shared: the
+                   same bits, to measure what reading them once saves */
+
     /* Called while a model is loaded, in the calling thread, with bytes packed and bytes in all;
      * NULL: nothing is. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *progress_context;
 } trib_engine_options;
 
-trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, "f16", 0} */
+trib_engine_options trib_engine_options_default(void); /* {0, 512, NULL, "f16", 0, false} */
 
 typedef struct trib_engine trib_engine;
 

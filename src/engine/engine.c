@@ -118,6 +118,7 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
     if (status == TRIB_OK)
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
                                   engine->threads, error);
+    engine->activations.apart = o->apart;
     if (status == TRIB_OK && !config.bidirectional)
         status = open_cache(engine, &shape, o->cache_bytes, error);
     return status;

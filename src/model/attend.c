@@ -161,8 +161,8 @@ trib_status attend_prepare(const struct pass *pass, trib_error *error)
         status = order_runs(pass, error);
     if (status != TRIB_OK)
         return status;
-    g->together =
-        g->kept > 1 && (is_shared(&g->plan) || pass->model->config.kv_heads >= (size_t)a->threads);
+    g->together = g->kept > 1 && !a->apart &&
+                  (is_shared(&g->plan) || pass->model->config.kv_heads >= (size_t)a->threads);
     status = take_parts(pass, error);
     if (status == TRIB_OK)
         status = scratch_grow(&g->workspace,

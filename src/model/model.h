@@ -56,6 +56,7 @@ struct activations {
     void *workspace;     /* of products */
     struct row *of_rows; /* [rows] */
     size_t *positions;   /* [rows] */
+    bool apart;          /* runs are not to read keys together */
     struct attending attending; /* grown as contexts and the number of runs grow */
     struct scratch logits;      /* [some rows][V] of several runs, before each gets its own */
 };

@@ -185,6 +185,9 @@ expect "bench of a model: two threads give the hashes of one" 0 "" "" \
 expect "bench of a model: what the context has no room for" 0 "*decode*" \
     "trib: decode at depth 253: left out, * has a context of 256 tokens" \
     "$trib" bench "$own" --case decode --depth 0,253 --tokens 4
+expect "bench shared: read once or once for each, the hashes are the same" 0 "2" "" \
+    sh -c "'$trib' bench shared '$own' --prefix 128 -N 1,3 -n 2 --json |
+        grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
 expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
 expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
     "$trib" bench "$own" --case sing

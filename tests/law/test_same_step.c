@@ -84,13 +84,15 @@ struct way {
     const char *table;
     int threads;
     size_t chunk, sessions;
-    bool cached;
+    bool cached, apart;
 };
 
 static trib_engine_options options_of(struct way way)
 {
-    return (trib_engine_options){
-        .threads = way.threads, .prefill_chunk = way.chunk, .kernels = way.table};
+    return (trib_engine_options){.threads = way.threads,
+                                 .prefill_chunk = way.chunk,
+                                 .kernels = way.table,
+                                 .apart = way.apart};
 }
 
 /* Each sequence alone, all at once, in one thread, in an engine that has seen no other. */
@@ -98,7 +100,8 @@ static void score_alone(const trib_model *model, const char *table)
 {
     trib_error error = {0};
     for (size_t i = 0; i < MOST; i++) {
-        trib_engine *engine = open_engine(model, options_of((struct way){table, 1, LENGTH, 1, 0}));
+        trib_engine *engine =
+            open_engine(model, options_of((struct way){table, 1, LENGTH, 1, 0, 0}));
         trib_session *session = open_session(engine);
         must(trib_session_score(session, fixture.ids[i], sequences[i].length, fixture.expected[i],
                                 &error),
@@ -185,8 +188,8 @@ static void steps_change_no_bit(void **state)
                 for (int cached = 0; cached < 2; cached++)
                     if (((size_t)threads + c + sessions) % (c ? 2 : 8) ==
                         0) /* single rows are slow */
-                        run_way(model,
-                                (struct way){best->name, threads, chunks[c], sessions, cached});
+                        run_way(model, (struct way){best->name, threads, chunks[c], sessions,
+                                                    cached, false});
     trib_model_close(model);
 }
 
@@ -205,8 +208,8 @@ static void every_architecture_steps(void **state)
             if (strcmp(name, "ref") == 0 && i % 4 != 0) /* slow */
                 continue;
             score_alone(model, name);
-            run_way(model, (struct way){name, 3, 50, MOST, false});
-            run_way(model, (struct way){name, 2, 300, MOST, true});
+            run_way(model, (struct way){name, 3, 50, MOST, false, false});
+            run_way(model, (struct way){name, 2, 300, MOST, true, i % 2});
         }
         trib_model_close(model);
     }

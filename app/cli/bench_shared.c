@@ -1,0 +1,278 @@
+/* trib bench shared: what a step of many sequences costs behind a prefix that they share.
+ *
+ * The prefix is computed once and forked; then every sequence goes its own way. `cascade` reads the
+ * keys and values of the prefix once for all of them, `apart` once for each, which is what the step
+ * would cost if nothing were shared (the pages are the same, but more than any cache holds where it
+ * matters). Both give the same bits; the share is of the limit with everything read once.
+ */
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "bench_kv.h"
+#include "bench_model.h"
+
+enum { CASCADE, APART, CASES };
+
+static const char *const case_names[CASES] = {"cascade", "apart"};
+
+enum { SEQUENCES_MOST = 4096, PAGE = 64 };
+
+struct values {
+    const char *cases, *kv;
+    struct size_list sequences, prefix;
+    size_t steps, threads;
+    bool json;
+};
+
+#define VALUE(field) offsetof(struct values, field)
+
+static const struct option_row options[] = {
+    {"case", 0, OPTION_STRING, VALUE(cases), "LIST", "of cascade and apart (default: all)"},
+    {"sequences", 'N', OPTION_SIZES, VALUE(sequences), "LIST",
+     "sequences in a step (default: 1,2,8,32,64)"},
+    {"prefix", 0, OPTION_SIZES, VALUE(prefix), "LIST",
+     "tokens that they share, in whole pages of 64 (default: 1k,4k,16k)"},
+    {"steps", 'n', OPTION_SIZE, VALUE(steps), "N", "steps that are timed (default: 16)"},
+    {"kv", 0, OPTION_STRING, VALUE(kv), "TYPE",
+     "type of the KV cache: f32, f16, bf16 or q8_0 (default: f16)"},
+    {"threads", 0, OPTION_SIZE, VALUE(threads), "N", "threads (default: one for each processor)"},
+    {"json", 0, OPTION_FLAG, VALUE(json), NULL, "print one JSON object per line"},
+};
+
+/* One call of the program, with the engine of one case. */
+struct bench {
+    struct values v;
+    unsigned cases;
+    bool first;
+    void *reading; /* TRIB_MEASURE_BYTES, to measure the bandwidth of memory */
+    const char *path;
+    trib_model *model;
+    trib_engine *engine;
+    trib_model_shape shape;
+    struct bench_work work;
+    trib_error error;
+};
+
+/* The sequences of a row. */
+struct step {
+    trib_engine *engine;
+    trib_append *appends; /* [count] */
+    int32_t *ids;         /* [count] */
+    size_t count, V;
+    size_t prefix, most; /* tokens before the first step, and at most: then they go back */
+    size_t hashed;       /* runs, from the first on, whose logits are hashed */
+    XXH64_hash_t hash;
+};
+
+static trib_status step_run(void *context, size_t number, trib_error *error)
+{
+    struct step *s = context;
+    trib_status status = TRIB_OK;
+    bool back = trib_session_length(s->appends[0].session) == s->most;
+    for (size_t i = 0; i < s->count && back && status == TRIB_OK; i++)
+        status = trib_session_rewind(s->appends[i].session, s->prefix, error);
+    for (size_t i = 0; i < s->count; i++)
+        s->ids[i] = (int32_t)((number * 7919 + i * 31 + 5) % s->V);
+    if (status == TRIB_OK)
+        status = trib_step(s->engine, s->appends, s->count, error);
+    for (size_t i = 0; i < s->count && status == TRIB_OK && number < s->hashed; i++)
+        s->hash = XXH3_64bits_withSeed(trib_session_logits(s->appends[i].session),
+                                       s->V * sizeof(float), s->hash);
+    return status;
+}
+
+static void step_close(struct step *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        trib_session_close(s->appends[i].session);
+    free(s->appends);
+    free(s->ids);
+}
+
+static trib_status step_open(struct step *s, const struct bench *b, size_t count,
+                             const trib_session *prefix, trib_error *error)
+{
+    *s = (struct step){.engine = b->engine,
+                       .appends = calloc(count, sizeof *s->appends),
+                       .ids = calloc(count, sizeof *s->ids),
+                       .V = b->shape.vocabulary,
+                       .prefix = trib_session_length(prefix),
+                       .most = trib_session_length(prefix) + b->v.steps,
+                       .hashed = b->v.steps};
+    trib_status status = s->appends && s->ids ? TRIB_OK : bench_no_memory(error);
+    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
+        s->appends[i] = (trib_append){.ids = &s->ids[i], .count = 1};
+        status = trib_session_fork(&s->appends[i].session, prefix, error);
+        s->count += status == TRIB_OK;
+    }
+    return status;
+}
+
+/* Bytes of keys and values that a step in the middle reads at least. */
+static double kv_bytes(const struct bench *b, size_t which, size_t count, size_t prefix)
+{
+    double own = 0.5 * ((double)b->v.steps + 1), times = which == CASCADE ? 1 : (double)count;
+    return ((double)prefix * times + (double)count * own) * b->work.kv_bytes;
+}
+
+static int print(struct bench *b, size_t which, size_t count, size_t prefix,
+                 const struct bench_timing *timing, const struct bench_numbers *n)
+{
+    double rate = (double)count / timing->median, bytes = kv_bytes(b, which, count, prefix);
+    bench_progress_end();
+    if (b->v.json)
+        return print_json(json_pack(
+            "{s:o, s:s, s:I, s:I, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:s, s:s}", "model",
+            json_text(b->path, strlen(b->path)), "case", case_names[which], "N", (json_int_t)count,
+            "prefix", (json_int_t)prefix, "kv", b->v.kv, "threads", (int)b->v.threads,
+            "ms_per_step", n->ms, "tokens_per_s", rate, "kv_bytes_per_step", bytes, "share",
+            n->share, "bound", n->bound, "table", trib_engine_kernels(b->engine), "hash", n->hash));
+    if (b->first)
+        printf("\n%s: weights mostly %s, %d threads, kernels %s; ms of a step\n"
+               "%-7s %5s %7s %10s %10s %12s %7s %-5s %s\n",
+               b->path, b->work.type, (int)b->v.threads, trib_engine_kernels(b->engine), "case",
+               "N", "prefix", "ms", "tokens/s", "KV MB a step", "share", "of", "hash");
+    b->first = false;
+    printf("%-7s %5zu %7zu %10.3f %10.1f %12.1f %6.1f%% %-5s %s\n", case_names[which], count,
+           prefix, n->ms, rate, bytes / 1e6, 100 * n->share, n->bound, n->hash);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int row(struct bench *b, size_t which, size_t count, const trib_session *prefix)
+{
+    struct bench_arithmetic arithmetic =
+        bench_arithmetic_of(b->work.type, trib_engine_kernels(b->engine));
+    struct step s;
+    struct bench_timing timing;
+    double N = (double)count, depth = (double)trib_session_length(prefix), peak;
+    trib_status status = step_open(&s, b, count, prefix, &b->error);
+    struct bench_subject subject = {.run = step_run,
+                                    .context = &s,
+                                    .what = arithmetic.what,
+                                    .memory = b->reading,
+                                    .bytes = TRIB_MEASURE_BYTES,
+                                    .threads = (int)b->v.threads};
+    if (status == TRIB_OK)
+        status = bench_time(&subject, 0, b->v.steps, &timing, &b->error);
+    step_close(&s);
+    if (status != TRIB_OK)
+        return complain(&b->error);
+    memcpy(&peak, (const char *)&timing.limits + arithmetic.peak, sizeof peak);
+    double operations = N * bench_work_operations(&b->work, 1, depth, 1);
+    double bytes =
+        bench_work_bytes(&b->work, 0, 0) + kv_bytes(b, CASCADE, count, trib_session_length(prefix));
+    struct bench_numbers n =
+        bench_numbers_of(&timing, operations, bytes, peak, arithmetic.name, s.hash);
+    return print(b, which, count, trib_session_length(prefix), &timing, &n);
+}
+
+/* All numbers of sequences behind one prefix. */
+static int prefix_rows(struct bench *b, size_t which, size_t prefix)
+{
+    trib_session *session = NULL;
+    int32_t *ids = malloc(prefix * sizeof *ids);
+    trib_status status = ids ? TRIB_OK : bench_no_memory(&b->error);
+    for (size_t i = 0; i < prefix && ids; i++)
+        ids[i] = (int32_t)((i * 7919 + 13) % b->shape.vocabulary);
+    if (status == TRIB_OK)
+        status = trib_session_open(&session, b->engine, NULL, &b->error);
+    if (status == TRIB_OK)
+        status = trib_session_append(session, ids, prefix, &b->error);
+    int result = status == TRIB_OK ? EXIT_SUCCESS : complain(&b->error);
+    for (size_t i = 0; i < b->v.sequences.count && result == EXIT_SUCCESS; i++)
+        result = row(b, which, b->v.sequences.values[i], session);
+    trib_session_close(session);
+    free(ids);
+    return result;
+}
+
+static int case_rows(struct bench *b, size_t which)
+{
+    trib_engine_options engine = trib_engine_options_default();
+    trib_memory memory;
+    int status = EXIT_SUCCESS;
+    engine.threads = (int)b->v.threads;
+    engine.kv_type = b->v.kv;
+    engine.apart = which == APART;
+    if (trib_memory_needed(b->model, &engine, NULL, &memory, &b->error) != TRIB_OK ||
+        trib_engine_open(&b->engine, b->model, &engine, &b->error) != TRIB_OK)
+        return complain(&b->error);
+    bench_work_read(&b->work, b->model, &b->shape, &memory);
+    for (size_t i = 0; i < b->v.prefix.count && status == EXIT_SUCCESS; i++) {
+        size_t prefix = b->v.prefix.values[i] / PAGE * PAGE;
+        if (prefix > 0 && prefix + b->v.steps <= b->shape.context)
+            status = prefix_rows(b, which, prefix);
+        else
+            bench_note("trib: a prefix of %zu: left out, %s has a context of %zu tokens",
+                       b->v.prefix.values[i], b->path, b->shape.context);
+    }
+    trib_engine_close(b->engine);
+    return status;
+}
+
+static int check(const struct command *self, struct bench *b)
+{
+    if (!options_choose(b->v.cases, case_names, CASES, &b->cases))
+        return options_complain(self, "case", "a list of cascade and apart", b->v.cases);
+    for (size_t i = 0; i < b->v.sequences.count; i++)
+        if (b->v.sequences.values[i] < 1 || b->v.sequences.values[i] > SEQUENCES_MOST)
+            return options_complain(self, "sequences", "1 to 4096", "a number outside");
+    if (b->v.steps < 1 || b->v.steps > 65536)
+        return options_complain(self, "steps", "1 to 65536", "a number outside");
+    if (b->v.threads < 1 || b->v.threads > TRIB_THREADS_MAX)
+        return options_complain(self, "threads", "1 to 1024", "a number outside");
+    return EXIT_SUCCESS;
+}
+
+static int run(const struct command *self, int argc, char **argv)
+{
+    struct bench b = {.v = {.cases = "cascade,apart",
+                            .kv = "f16",
+                            .sequences = {5, {1, 2, 8, 32, 64}},
+                            .prefix = {3, {1024, 4096, 16384}},
+                            .steps = 16,
+                            .threads = (size_t)omp_get_num_procs()},
+                      .first = true};
+    int first, status = options_parse(self, argc, argv, &b.v, &first);
+    if (status >= 0)
+        return status;
+    if ((status = check(self, &b)))
+        return status;
+    b.path = argv[first];
+    b.reading = bench_memory(TRIB_MEASURE_BYTES, (int)b.v.threads);
+    if (!b.reading) {
+        bench_no_memory(&b.error);
+        return complain(&b.error);
+    }
+    if (trib_model_open(&b.model, b.path, &b.error) != TRIB_OK ||
+        trib_model_describe(b.model, &b.shape, &b.error) != TRIB_OK)
+        status = complain(&b.error);
+    for (size_t which = 0; which < CASES && status == EXIT_SUCCESS; which++)
+        if (b.cases >> which & 1)
+            status = case_rows(&b, which);
+    trib_model_close(b.model);
+    bench_progress_end();
+    bench_memory_free(b.reading, TRIB_MEASURE_BYTES);
+    return status;
+}
+
+const struct command bench_shared_command = {
+    .name = "bench shared",
+    .operands = "MODEL",
+    .summary = "Steps of many sequences behind a prefix that they share",
+    .description =
+        "N sequences, each with a token a step, behind a prefix that is computed once and forked.\n"
+        "cascade: the prefix is read once a step for all of them. apart: once for each. Prints "
+        "the\n"
+        "median time of a step, and its share of this machine's limit with everything read once;\n"
+        "the hash is of all logits, and the same in both cases.",
+    .operands_least = 1,
+    .operands_most = 1,
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+    .run = run,
+};
