@@ -86,7 +86,7 @@ struct pass {
 static trib_status new_session(struct pass *p, trib_error *error)
 {
     trib_session_close(p->session);
-    p->ids[0] = (int32_t)(p->sessions++ % p->b->shape.vocabulary);
+    p->ids[0] = (int32_t)((13 + p->sessions++) % p->b->shape.vocabulary);
     trib_status status = trib_session_open(&p->session, p->b->engine, NULL, error);
     if (status == TRIB_OK && p->depth > 0)
         status = trib_session_append(p->session, p->ids, p->depth, error);
