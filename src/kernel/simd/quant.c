@@ -1,8 +1,9 @@
 /* Products with block-quantised weights. Contract and layout: kernel/quant.h.
  *
- * With one row, codes are taken apart on the way from memory to the products. With more, once for
- * all rows, for a part of the panel that stays in the first-level cache while the rows
- * pass over it.
+ * With one row, codes are taken apart on the way from memory to the products. With more, too, where
+ * that takes no more than a shift and a mask: units of the processor do these that have no part in
+ * the products. Else once for all rows, for a part of the panel that stays in cache while the
+ * rows pass over it.
  */
 #include <assert.h>
 
@@ -15,9 +16,10 @@
 /* Rows that two tiles of half as many take faster than a whole and a small one. */
 enum { EVEN_ROWS = ROWS == 6 ? 8 : 0 };
 
-/* Inputs of a part: 32 KiB of codes. With half, y is read and written twice as often: 2 to 4%
- * with 512 rows, as it lies a page apart from row to row in wide matrices. */
-enum { PART = 1024 };
+/* Inputs of a part: 64 KiB of codes. With half, y is read and written twice as often: 2 to 4%
+ * with 512 rows, as it lies a page apart from row to row in wide matrices, while the second-level
+ * cache is fast enough for codes. */
+enum { PART = 2048 };
 
 /* How far ahead of one row memory is asked for where codes have upper bits of their own: the
  * products take so long then that the processor's own prefetching falls behind, 22 GB/s against 41.
@@ -52,49 +54,49 @@ INLINE void unpack(enum dtype type, char *out, const struct tile *t)
 }
 
 /* All rows over units [t->first, t->end). */
-INLINE void all_rows(enum dtype type, struct tile *t)
+INLINE void all_rows(enum dtype type, bool apart, struct tile *t)
 {
     t->row = 0;
     while (t->panel->rows - t->row >= ROWS && t->panel->rows - t->row != EVEN_ROWS)
-        tile_rows(type, true, ROWS, t);
+        tile_rows(type, apart, ROWS, t);
 #if defined(__AVX512VNNI__)
     while (t->panel->rows - t->row >= 4)
-        tile_rows(type, true, 4, t);
+        tile_rows(type, apart, 4, t);
     if (t->panel->rows - t->row >= 2)
-        tile_rows(type, true, 2, t);
+        tile_rows(type, apart, 2, t);
 #endif
     while (t->row < t->panel->rows)
-        tile_rows(type, true, 1, t);
+        tile_rows(type, apart, 1, t);
 }
 
 static void rows_32(struct tile *t)
 {
-    all_rows(DTYPE_Q8_0, t);
+    all_rows(DTYPE_Q8_0, true, t);
 }
 
 static void rows_32_mins(struct tile *t)
 {
-    all_rows(DTYPE_Q4_1, t);
+    all_rows(DTYPE_Q4_1, true, t);
 }
 
 static void rows_256_by_16(struct tile *t)
 {
-    all_rows(DTYPE_Q6_K, t);
+    all_rows(DTYPE_Q6_K, true, t);
 }
 
 static void rows_256_by_16_mins(struct tile *t)
 {
-    all_rows(DTYPE_Q2_K, t);
+    all_rows(DTYPE_Q2_K, true, t);
 }
 
 static void rows_256_by_32_mins(struct tile *t)
 {
-    all_rows(DTYPE_Q4_K, t);
+    all_rows(DTYPE_Q4_K, true, t);
 }
 
 static void rows_256_by_32(struct tile *t)
 {
-    all_rows(DTYPE_IQ4_XS, t);
+    all_rows(DTYPE_IQ4_XS, true, t);
 }
 
 /* What multiplies codes of a type that lie apart. */
@@ -123,6 +125,22 @@ INLINE void many_rows(enum dtype type, struct tile *t)
     }
 }
 
+/* Whether codes are taken apart for each tile anew. */
+INLINE bool taken_at_once(enum dtype type)
+{
+    return type == DTYPE_Q4_0 || type == DTYPE_Q4_K;
+}
+
+INLINE void many_rows_at_once(enum dtype type, struct tile *t)
+{
+    size_t inputs = quant_layout(type).inputs, units = t->panel->inputs / inputs;
+    for (t->first = 0; t->first < units; t->first = t->end) {
+        t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
+        ask_next(type, t);
+        all_rows(type, false, t);
+    }
+}
+
 /* ---- Panels ---- */
 
 INLINE struct tile tile_of(enum dtype type, const struct quant_panel *p)
@@ -138,7 +156,7 @@ INLINE void panel(enum dtype type, const struct quant_panel *p)
 {
     struct tile t = tile_of(type, p);
     if (p->rows > 1) {
-        many_rows(type, &t);
+        taken_at_once(type) ? many_rows_at_once(type, &t) : many_rows(type, &t);
         return;
     }
     size_t steps = steps_of(type);

@@ -66,7 +66,7 @@ INLINE vi quant_code(enum dtype type, const char *unit, int half, int part, int 
     }
 }
 
-/* The same with QUANT_ZERO for zero, where the type has one. */
+/* The same with QUANT_ZERO for zero, where the type has one: codes that lie apart. */
 INLINE vi quant_lifted(enum dtype type, const char *unit, int half, int part, int g, size_t output)
 {
     struct quant_layout l = quant_layout(type);

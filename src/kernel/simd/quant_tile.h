@@ -141,22 +141,26 @@ INLINE void sums_zero(size_t R, struct sums *sums)
 }
 
 /* Codes that may have 8 bits. */
-INLINE bool wide(enum dtype type)
+INLINE bool wide(enum dtype type, bool apart)
 {
-    return !quant_layout(type).mins;
+    struct quant_layout l = quant_layout(type);
+    return !l.mins && (apart || l.zero == QUANT_ZERO);
 }
 
-/* sums = -QUANT_ZERO times the sums of q; `start` is row 0's. */
-INLINE void sums_start(enum dtype type, size_t R, struct sums *sums, const struct tile *t,
-                       const int32_t *start)
+/* sums = -zero times the sums of q, where zero is that of the codes; `start` is row 0's. */
+INLINE void sums_start(enum dtype type, bool apart, size_t R, struct sums *sums,
+                       const struct tile *t, const int32_t *start)
 {
-    if (quant_layout(type).mins || WIDE_CODES_ARE_SIGNED) {
+    struct quant_layout l = quant_layout(type);
+    if (l.mins || (wide(type, apart) && WIDE_CODES_ARE_SIGNED)) {
         sums_zero(R, sums);
         return;
     }
+    int shift = wide(type, apart) ? 0 : __builtin_ctz(QUANT_ZERO / l.zero);
     UNROLL
     for (size_t r = 0; r < R; r++) {
         vi x = vi_broadcast((const char *)start + r * t->x_stride);
+        x = shift ? vi_shift_signed(x, shift) : x;
         UNROLL
         for (size_t w = 0; w < WIDTH; w++)
             sums->at[r][w] = x;
@@ -186,15 +190,15 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
         for (size_t w = 0; w < WIDTH; w++) {
             size_t output = t->output + w * LANES;
             vi x = apart ? vi_load(codes + (s * 8 + g) * QUANT_WORD + 4 * output)
-                         : quant_lifted(type, unit, half, part, g, output);
-            u[w] = codes_make(wide(type), x);
+                         : quant_code(type, unit, half, part, g, output);
+            u[w] = codes_make(wide(type, apart), x);
         }
         UNROLL
         for (size_t r = 0; r < R; r++) {
             vi x = vi_broadcast((const char *)q + r * t->x_stride + s * 32 + g * 4);
             UNROLL
             for (size_t w = 0; w < WIDTH; w++)
-                sums->at[r][w] = vi_dot(wide(type), sums->at[r][w], u[w], x);
+                sums->at[r][w] = vi_dot(wide(type, apart), sums->at[r][w], u[w], x);
         }
     }
 }
@@ -208,7 +212,7 @@ INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, co
     struct sums sums;
     struct results terms;
     ask_step(asking);
-    sums_start(type, R, &sums, t, &x->start);
+    sums_start(type, apart, R, &sums, t, &x->start);
     sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
     sums_round(R, &terms, &sums);
     results_add(R, y, t, unit, &x->d, &terms, false);
@@ -244,10 +248,10 @@ INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *tota
         int b = 2 * pair + i;
         struct sums sums;
         if (l.sub == 16) {
-            sums_start(type, R, &sums, t, &x->start16[b]);
+            sums_start(type, apart, R, &sums, t, &x->start16[b]);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, fixed, 4 * i, 4 * i + 4);
         } else {
-            sums_start(type, R, &sums, t, &x->start32[b]);
+            sums_start(type, apart, R, &sums, t, &x->start32[b]);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, 2 * fixed + i, 0, 8);
         }
         UNROLL
