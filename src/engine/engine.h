@@ -15,6 +15,7 @@ struct trib_engine {
     size_t vocabulary; /* V */
     int threads;
     size_t prefill_chunk;
+    size_t context;                 /* tokens of a session at most */
     struct prefix_cache *cache;     /* of a model that continues texts; else NULL */
     struct activations activations; /* shared by the sessions: one thread at a time */
 };
