@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "line.h"
+#include "load.h"
 #include "sampling.h"
 #include "talk.h"
 
@@ -120,7 +121,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
             "seen no conversations");
     }
     if ((status = trib_model_describe(c->model, &shape, error)) ||
-        (status = trib_engine_open(&c->engine, c->model, &engine, error)) ||
+        (status = load_engine(&c->engine, c->model, engine, error)) ||
         (status = trib_sampler_open(&c->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = reset(c, error)))
         return status;

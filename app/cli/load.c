@@ -1,6 +1,8 @@
 /* The bar of a model that is being loaded. */
 #include "load.h"
 
+#include <stdio.h>
+
 #include "progress.h"
 
 static const double PATIENCE = 1; /* seconds that need no bar */
@@ -13,10 +15,17 @@ static void show(void *context, uint64_t done, uint64_t total)
         progress_show(bar, (size_t)(done >> 20), "MiB of weights");
 }
 
+void say_note(const trib_model *model)
+{
+    if (trib_model_note(model))
+        fprintf(stderr, "trib: %s\n", trib_model_note(model));
+}
+
 trib_status load_engine(trib_engine **out, const trib_model *model, trib_engine_options options,
                         trib_error *error)
 {
     struct progress bar;
+    say_note(model);
     progress_open(&bar, 0, 0);
     options.progress = show;
     options.progress_context = &bar;
