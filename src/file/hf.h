@@ -63,6 +63,9 @@ struct hf_folder {
     uint8_t *bytes; /* the metadata as a GGUF file */
 };
 
+/* Frees a folder, with all that it holds; the parameter is of its type. */
+void hf_close(void *folder);
+
 /* "PATH/NAME", to be freed; NULL: no memory. */
 char *hf_path(const char *folder, const char *name);
 

@@ -50,7 +50,7 @@ void *hf_own(struct hf_folder *folder, size_t bytes)
     return memory;
 }
 
-static void folder_close(void *owner)
+void hf_close(void *owner)
 {
     struct hf_folder *folder = owner;
     for (size_t i = 0; i < folder->shard_count; i++)
@@ -268,10 +268,10 @@ trib_status hf_folder_open(struct gguf **out, const char *path, trib_error *erro
                                      .map_count = folder->shard_count,
                                      .note = folder->note[0] ? folder->note : NULL,
                                      .owner = folder,
-                                     .release = folder_close};
+                                     .release = hf_close};
         status = gguf_assemble(out, &pieces, path, error);
     }
     if (status != TRIB_OK)
-        folder_close(folder);
+        hf_close(folder);
     return status;
 }
