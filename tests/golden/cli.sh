@@ -88,6 +88,9 @@ expect "synth into a folder" 1 "" "trib: $scratch: cannot be written: *" "$trib"
 expect "synth" 0 "" "" "$trib" synth tiny "$made" --type f16 --seed 7
 expect "a synthetic model is described" 0 "*L=2 E=256 H=4 G=2 D=64 F=512 V=512*" "" \
     "$trib" inspect "$made"
+expect "what it will take is said before it is loaded" 0 \
+    "*memory * weights [1-9]*MiB, KV cache up to [1-9]*MiB ([1-9]* bytes a token), activations *" "" \
+    "$trib" inspect "$made"
 expect "a synthetic model runs" 0 "?*" "*logits ????????????????*" \
     "$trib" run "$made" -p "some words" -n 4
 expect "the same seed makes the same file" 0 "" "" sh -c \

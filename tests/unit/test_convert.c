@@ -218,12 +218,37 @@ static void converts_with_care(void **state)
     hf_build_close(&b);
 }
 
+/* A program that is none of the families is shown, and a name asked for; with one, it is done. */
+static void unknown_chat_templates_are_named(void **state)
+{
+    struct hf_build b;
+    trib_model *model;
+    trib_chat *chat;
+    trib_error error = {0};
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_text(&b, "chat_template.jinja", "{{ bos_token }}<<speak>>{{ messages }}");
+    hf_build_weights(&b, "model.safetensors");
+    if (trib_model_open(&model, b.path, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(trib_chat_open(&chat, model, NULL, &error), TRIB_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "<<speak>>"));
+    assert_non_null(strstr(error.message, "name a template"));
+    assert_null(chat);
+    if (trib_chat_open(&chat, model, "plain", &error))
+        fail_msg("%s", error.message);
+    trib_chat_close(chat);
+    trib_model_close(model);
+    hf_build_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_and_converts),  cmocka_unit_test(quantises),
         cmocka_unit_test(converts_to_q8_0),   cmocka_unit_test(converts_blocks),
-        cmocka_unit_test(converts_with_care),
+        cmocka_unit_test(converts_with_care), cmocka_unit_test(unknown_chat_templates_are_named),
     };
     random_seed();
     return cmocka_run_group_tests_name("convert", tests, NULL, NULL);
