@@ -146,6 +146,16 @@ void trib_session_close(trib_session *session)
     free(session);
 }
 
+trib_status session_find(trib_session *session, const int32_t *ids, size_t count, trib_error *error)
+{
+    size_t had = trib_session_length(session);
+    if (session->engine->predicts)
+        return TRIB_OK;
+    trib_status status = sequence_find(session->sequence, ids, count, error);
+    session->known = session->known && trib_session_length(session) == had;
+    return status;
+}
+
 trib_status trib_session_append(trib_session *session, const int32_t *ids, size_t count,
                                 trib_error *error)
 {

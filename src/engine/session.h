@@ -19,4 +19,9 @@ struct trib_session {
 trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
                             trib_error *error);
 
+/* Appends as many whole pages of ids [count] as are cached, where the session is empty or ends with
+ * a whole page, and computes none. If there were any it has no logits. */
+trib_status session_find(trib_session *session, const int32_t *ids, size_t count,
+                         trib_error *error);
+
 #endif
