@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "line.h"
+#include "load.h"
 #include "sampling.h"
 #include "talk.h"
 #include "tributary/engine.h"
@@ -17,6 +18,7 @@
 struct values {
     const char *template, *system, *kv_type;
     size_t count, context, threads;
+    struct cache_values cache;
     trib_sampler_options sampler;
 };
 
@@ -35,6 +37,7 @@ static const struct option_row options[] = {
      "of the KV cache: f16 (default), f32, bf16 or q8_0"},
     {"threads", 0, OPTION_SIZE, offsetof(struct values, threads), "N",
      "threads (default: one for each processor)"},
+    CACHE_OPTIONS(struct values, cache),
 };
 
 /* Tokens that are computed between two looks whether Ctrl-C was pressed. */
@@ -111,6 +114,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = STEP_TOKENS;
     engine.kv_type = v->kv_type;
+    load_cache(&engine, &v->cache);
     if ((status = trib_model_open(&c->model, path, error)))
         return status;
     if ((status = trib_chat_open(&c->template, c->model, v->template, error))) {
@@ -121,7 +125,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
             "seen no conversations");
     }
     if ((status = trib_model_describe(c->model, &shape, error)) ||
-        (status = trib_engine_open(&c->engine, c->model, &engine, error)) ||
+        (status = load_engine(&c->engine, c->model, engine, error)) ||
         (status = trib_sampler_open(&c->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = reset(c, error)))
         return status;
@@ -265,6 +269,7 @@ static trib_status reply(struct chat *c, trib_error *error)
     putchar('\n');
     fflush(stdout);
     trib_decoder_close(decoder);
+    trib_engine_flush(c->engine, NULL); /* while the next question is thought of */
     if (!talk_add(&c->talk, TRIB_ROLE_ASSISTANT, a.text, a.length)) {
         talk_drop_last(&c->talk);
         c->stale = true;

@@ -56,6 +56,20 @@ static bool parse_whole(const char *text, uint64_t most, uint64_t *out)
     return isdigit((unsigned char)text[0]) && *end == 0 && errno == 0 && value <= most;
 }
 
+/* A whole number; K, M, G or T behind it stand for 2^10, 2^20, 2^30 and 2^40. */
+static bool parse_bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    *out = (uint64_t)value << shift;
+    return isdigit((unsigned char)text[0]) && end[unit != NULL] == 0 && errno == 0 &&
+           value <= UINT64_MAX >> shift;
+}
+
 /* Whole numbers with commas between; k behind one stands for 1,024. */
 static bool parse_sizes(const char *text, struct size_list *out)
 {
@@ -111,6 +125,11 @@ static const char *store(const struct option_row *row, const char *text, char *f
     case OPTION_SEED:
         if (!parse_whole(text, UINT64_MAX, &whole))
             return "a whole number";
+        memcpy(field, &whole, sizeof whole);
+        return NULL;
+    case OPTION_BYTES:
+        if (!parse_bytes(text, &whole))
+            return "a whole number, with K, M, G or T behind it or nothing";
         memcpy(field, &whole, sizeof whole);
         return NULL;
     case OPTION_FLOAT:

@@ -14,6 +14,7 @@ enum option_kind {
     OPTION_FLAG,   /* bool */
     OPTION_SIZE,   /* size_t */
     OPTION_SEED,   /* uint64_t */
+    OPTION_BYTES,  /* uint64_t: "512", "64M", "20G" */
     OPTION_FLOAT,  /* float */
     OPTION_STRING, /* const char * */
     OPTION_SIZES,  /* struct size_list: "1024,4096" or "1k,4k" */

@@ -14,6 +14,7 @@
 struct values {
     const char *prompt, *prompt_file, *kv_type;
     size_t count, context, threads, chunk;
+    struct cache_values cache;
     bool echo, json;
     trib_sampler_options sampler;
 };
@@ -34,6 +35,7 @@ static const struct option_row options[] = {
      "threads (default: one for each processor)"},
     {"prefill-chunk", 0, OPTION_SIZE, offsetof(struct values, chunk), "N",
      "prompt tokens computed together (default: 512)"},
+    CACHE_OPTIONS(struct values, cache),
     {"echo", 0, OPTION_FLAG, offsetof(struct values, echo), NULL, "print the prompt too"},
     {"json", 0, OPTION_FLAG, offsetof(struct values, json), NULL,
      "print one JSON object at the end instead of the text"},
@@ -119,6 +121,7 @@ static trib_status job_open(struct job *job, const char *path, const struct valu
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = v->chunk;
     engine.kv_type = v->kv_type;
+    load_cache(&engine, &v->cache);
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||
@@ -211,12 +214,16 @@ static size_t decode_steps(const struct job *job)
 
 static void print_statistics(const struct job *job)
 {
-    fprintf(stderr,
-            "prefill %zu tokens, %.1f tokens/s; decode %zu tokens, %.1f tokens/s; %s, %d threads; "
-            "logits %016llx\n",
-            job->prompt_count, rate(job->prompt_count, job->prefill_seconds), job->count,
-            rate(decode_steps(job), job->decode_seconds), trib_engine_kernels(job->engine),
-            trib_engine_threads(job->engine), (unsigned long long)job->hash);
+    char found[48] = "";
+    if (trib_session_cached(job->session))
+        snprintf(found, sizeof found, " (%zu of them cached)", trib_session_cached(job->session));
+    fprintf(
+        stderr,
+        "prefill %zu tokens%s, %.1f tokens/s; decode %zu tokens, %.1f tokens/s; %s, %d threads; "
+        "logits %016llx\n",
+        job->prompt_count, found, rate(job->prompt_count, job->prefill_seconds), job->count,
+        rate(decode_steps(job), job->decode_seconds), trib_engine_kernels(job->engine),
+        trib_engine_threads(job->engine), (unsigned long long)job->hash);
     if (strcmp(job->stop, "context") == 0)
         fprintf(stderr, "the context of %zu tokens is full\n", trib_session_context(job->session));
 }
@@ -234,9 +241,10 @@ static int print_result(const struct job *job)
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)job->hash);
     return print_json(json_pack(
-        "{s:o, s:o, s:o, s:s, s:f, s:f, s:s, s:i, s:s}", "prompt_ids",
-        ids_json(job->prompt_ids, job->prompt_count), "ids", ids_json(job->ids, job->count), "text",
-        json_text(job->text ? job->text : "", job->text_length), "stop", job->stop,
+        "{s:o, s:I, s:o, s:o, s:s, s:f, s:f, s:s, s:i, s:s}", "prompt_ids",
+        ids_json(job->prompt_ids, job->prompt_count), "cached",
+        (json_int_t)trib_session_cached(job->session), "ids", ids_json(job->ids, job->count),
+        "text", json_text(job->text ? job->text : "", job->text_length), "stop", job->stop,
         "prefill_tokens_per_s", rate(job->prompt_count, job->prefill_seconds),
         "decode_tokens_per_s", rate(decode_steps(job), job->decode_seconds), "table",
         trib_engine_kernels(job->engine), "threads", trib_engine_threads(job->engine), "hash",

@@ -2,6 +2,7 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "cache/segment_store.h"
 #include "model/model.h"
 #include "train/predictor.h"
 #include "tributary/engine.h"
@@ -16,6 +17,7 @@ struct trib_engine {
     int threads;
     size_t prefill_chunk;
     struct prefix_cache *cache;     /* of a model that continues texts; else NULL */
+    struct segment_report report;   /* of what goes wrong on disk */
     struct activations activations; /* shared by the sessions: one thread at a time */
 };
 

@@ -110,6 +110,7 @@ trib_status trib_session_fork(trib_session **out, const trib_session *session, t
     if (status == TRIB_OK) {
         fork->limit = session->limit;
         fork->known = session->known;
+        fork->cached = session->cached;
         if (fork->known)
             memcpy(fork->logits, session->logits, engine->vocabulary * sizeof *fork->logits);
     }
@@ -175,6 +176,11 @@ size_t trib_session_length(const trib_session *session)
     return session->engine->predicts
                ? predictor_state_position(&session->engine->predictor, session->state)
                : sequence_length(session->sequence);
+}
+
+size_t trib_session_cached(const trib_session *session)
+{
+    return session->cached;
 }
 
 size_t trib_session_context(const trib_session *session)

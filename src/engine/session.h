@@ -12,6 +12,7 @@ struct trib_session {
     size_t limit;              /* tokens at most */
     float *logits;             /* [V] after the last token, if `known` */
     bool known;
+    size_t cached; /* tokens that were found, not computed */
     bool stepping; /* has a part in the step at hand */
 };
 

@@ -9,13 +9,13 @@
 #include "base/memory.h"
 
 trib_status model_open(struct model *model, const struct gguf *file, const struct kernels *kernels,
-                       int threads, struct load_progress progress, trib_error *error)
+                       int threads, struct load_watch watch, trib_error *error)
 {
     *model = (struct model){.kernels = kernels};
     trib_status status = model_config_read(&model->config, file, error);
     if (status == TRIB_OK)
         status =
-            weights_load(&model->weights, &model->config, file, kernels, threads, progress, error);
+            weights_load(&model->weights, &model->config, file, kernels, threads, watch, error);
     if (status == TRIB_OK)
         status =
             rope_open(&model->rope, &model->config, model->weights.rope_factors, file->name, error);

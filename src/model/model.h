@@ -16,7 +16,7 @@ struct model {
 
 /* Loads the model in `file`, which must outlive it. */
 trib_status model_open(struct model *model, const struct gguf *file, const struct kernels *kernels,
-                       int threads, struct load_progress progress, trib_error *error);
+                       int threads, struct load_watch watch, trib_error *error);
 void model_close(struct model *model);
 
 /* The attention of a layer. */
