@@ -44,6 +44,8 @@ static const struct {
     [TENSOR_FINAL_NORM_BIAS] = {"output_norm.bias", E, 0},
     [TENSOR_OUTPUT] = {"output.weight", E, V},
     [TENSOR_ROPE_FACTORS] = {"rope_freqs.weight", TINY_HEAD_DIM / 2, 0},
+    [TENSOR_ROPE_LONG] = {"rope_factors_long.weight", TINY_HEAD_DIM / 2, 0},
+    [TENSOR_ROPE_SHORT] = {"rope_factors_short.weight", TINY_HEAD_DIM / 2, 0},
     [TENSOR_ATTENTION_NORM] = {"attn_norm.weight", E, 0},
     [TENSOR_ATTENTION_NORM_BIAS] = {"attn_norm.bias", E, 0},
     [TENSOR_QUERY] = {"attn_q.weight", E, HD},

@@ -55,8 +55,9 @@ def unpermuted(w, heads):
 
 
 class Case:
-    def __init__(self, name, arch, model, metadata, values=None):
+    def __init__(self, name, arch, model, metadata, values=None, context=0):
         self.name, self.arch, self.model, self.values = name, arch, model.eval(), values or {}
+        self.context = context  # that the engine is opened for; 0: the model's
         c = model.config
         heads = c.num_attention_heads
         kv_heads = getattr(c, "num_key_value_heads", heads)
@@ -106,6 +107,8 @@ class Case:
         ids = text()
         out = {"name": self.name, "metadata": self.metadata, "tensors": self.fill(),
                "values": self.values, "ids": ids.tolist()}
+        if self.context:
+            out["context"] = self.context
         with torch.no_grad():
             x = torch.from_numpy(ids)[None]
             if self.arch == "bert":
@@ -195,6 +198,23 @@ def cases():
                               rope_parameters={**theta, "rope_type": "default", "partial_rotary_factor": 0.75}))
     yield Case("phi3", "phi3", hf.Phi3ForCausalLM(c),
                {K.Rope.FREQ_BASE: 5000.0, K.Rope.DIMENSION_COUNT: 12, K.Attention.SLIDING_WINDOW: 10})
+
+    # LongRoPE: transformers takes the long factors as the 75 tokens are more than the original context,
+    # and the short ones where they are not; the engine by the context that it is opened for.
+    long = [1.0 + 0.75 * i * i for i in range(6)]
+    short = [1.0 + 0.0625 * i for i in range(6)]
+    for name, original, context in (("phi3, long factors", 32, 0), ("phi3, short factors", 80, 80)):
+        c = hf.Phi3Config(**small(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                                  intermediate_size=88, rms_norm_eps=1e-5, sliding_window=None, tie_word_embeddings=False,
+                                  original_max_position_embeddings=original,
+                                  rope_parameters={**theta, "rope_type": "longrope", "partial_rotary_factor": 0.75,
+                                                   "long_factor": long, "short_factor": short,
+                                                   "original_max_position_embeddings": original}))
+        factor = math.sqrt(1 + math.log(256 / original) / math.log(original))
+        yield Case(name, "phi3", hf.Phi3ForCausalLM(c),
+                   {K.Rope.FREQ_BASE: 5000.0, K.Rope.DIMENSION_COUNT: 12, K.Rope.SCALING_ORIG_CTX_LEN: original,
+                    K.Rope.SCALING_ATTN_FACTOR: factor},
+                   {"rope_factors_long.weight": long, "rope_factors_short.weight": short}, context)
 
     c = hf.GPT2Config(vocab_size=V, n_embd=65, n_layer=2, n_head=5, n_positions=80, n_inner=70,
                       attn_implementation="eager", bos_token_id=1, eos_token_id=2)

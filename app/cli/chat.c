@@ -86,12 +86,11 @@ static void chat_close(struct chat *c)
 
 static trib_status new_session(struct chat *c, trib_error *error)
 {
-    trib_session_options session = {c->values->context};
     trib_session_close(c->session);
     c->session = NULL;
     c->had = 0;
     c->stale = false;
-    return trib_session_open(&c->session, c->engine, &session, error);
+    return trib_session_open(&c->session, c->engine, NULL, error);
 }
 
 /* Everything is forgotten but what --system says. */
@@ -113,6 +112,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
     c->values = v;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = STEP_TOKENS;
+    engine.context = v->context;
     engine.kv_type = v->kv_type;
     load_cache(&engine, &v->cache);
     if ((status = trib_model_open(&c->model, path, error)))

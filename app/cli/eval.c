@@ -114,15 +114,15 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
                             const struct values *v, trib_error *error)
 {
     trib_engine_options engine = trib_engine_options_default();
-    trib_session_options window = {v->context};
     trib_memory memory;
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = CHUNK_TOKENS;
+    engine.context = v->context;
     engine.kv_type = v->kv_type;
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &job->shape, error)) ||
-        (status = trib_memory_needed(job->model, &engine, &window, &memory, error)))
+        (status = trib_memory_needed(job->model, &engine, NULL, &memory, error)))
         return status;
     engine.cache_bytes = memory.kv; /* of one window: none is looked at again */
     if ((status = load_engine(&job->engine, job->model, engine, error)) ||
@@ -179,13 +179,13 @@ static struct window window_at(const struct job *job, size_t i)
     return (struct window){first, first + job->window / 2 + 1, last, job->bos >= 0};
 }
 
-static trib_status score_window(struct job *job, const trib_session_options *session_options,
-                                struct window w, struct progress *progress, trib_error *error)
+static trib_status score_window(struct job *job, struct window w, struct progress *progress,
+                                trib_error *error)
 {
     size_t V = job->shape.vocabulary;
     char note[64];
     trib_session *session;
-    trib_status status = trib_session_open(&session, job->engine, session_options, error);
+    trib_status status = trib_session_open(&session, job->engine, NULL, error);
     int32_t begin = job->ids[w.first];
     job->ids[w.first] = w.bos ? job->bos : begin;
     for (size_t at = w.first; at < w.last && status == TRIB_OK;) {
@@ -209,9 +209,8 @@ static trib_status score_window(struct job *job, const trib_session_options *ses
 /* The window and the stride in tokens. */
 static trib_status resolve(struct job *job, const struct values *v, trib_error *error)
 {
-    trib_session_options session_options = {v->context};
     trib_session *session;
-    trib_status status = trib_session_open(&session, job->engine, &session_options, error);
+    trib_status status = trib_session_open(&session, job->engine, NULL, error);
     if (status != TRIB_OK)
         return status;
     job->window = trib_session_context(session);
@@ -253,7 +252,6 @@ static trib_status count_bytes(struct job *job, trib_error *error)
 
 static trib_status score(struct job *job, const struct values *v, trib_error *error)
 {
-    trib_session_options session_options = {0};
     struct progress progress;
     trib_status status = resolve(job, v, error);
     if (status != TRIB_OK)
@@ -261,7 +259,7 @@ static trib_status score(struct job *job, const struct values *v, trib_error *er
     size_t count = window_count(job);
     progress_open(&progress, 0, window_at(job, count - 1).last);
     for (size_t i = 0; i < count && status == TRIB_OK; i++)
-        status = score_window(job, &session_options, window_at(job, i), &progress, error);
+        status = score_window(job, window_at(job, i), &progress, error);
     progress_clear(&progress);
     return status == TRIB_OK ? count_bytes(job, error) : status;
 }

@@ -32,11 +32,11 @@ static struct verdict judge(const trib_model *model, const struct values *v)
 {
     struct verdict verdict = {0};
     trib_engine_options engine = trib_engine_options_default();
-    trib_session_options session = {v->context};
     engine.kv_type = v->kv_type;
+    engine.context = v->context;
     verdict.runs =
         trib_model_describe(model, &verdict.shape, &verdict.why_not) == TRIB_OK &&
-        trib_memory_needed(model, &engine, &session, &verdict.memory, &verdict.why_not) == TRIB_OK;
+        trib_memory_needed(model, &engine, NULL, &verdict.memory, &verdict.why_not) == TRIB_OK;
     return verdict;
 }
 

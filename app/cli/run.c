@@ -115,17 +115,17 @@ static trib_status job_open(struct job *job, const char *path, const struct valu
                             trib_error *error)
 {
     trib_engine_options engine = trib_engine_options_default();
-    trib_session_options session = {v->context};
     trib_model_shape shape;
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = v->chunk;
+    engine.context = v->context;
     engine.kv_type = v->kv_type;
     load_cache(&engine, &v->cache);
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||
-        (status = trib_session_open(&job->session, job->engine, &session, error)) ||
+        (status = trib_session_open(&job->session, job->engine, NULL, error)) ||
         (status = trib_sampler_open(&job->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = job_prompt(job, v, error)) ||
         (status = trib_decoder_open(&job->decoder, job->model, job->continues, false, error)))

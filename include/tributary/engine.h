@@ -10,7 +10,8 @@
  * The same tokens in give the same bits out: the logits of a position depend on the model file, the
  * kernel table, the KV type and the token ids up to it, and on nothing else: not on how the tokens
  * were cut into calls or chunks, nor on the number of threads, the sessions beside it, or whether a
- * prefix was computed or found in the cache.
+ * prefix was computed or found in the cache. (Of a model with LongRoPE: and on whether the context
+ * that the engine was opened for is beyond that of its first training.)
  *
  * The cache: sessions of one engine that begin with the same tokens share the keys and values of
  * them, in whole pages of 64 tokens, without being told to. In a step what is shared is read once
@@ -36,6 +37,9 @@ extern "C" {
 typedef struct trib_engine_options {
     int threads;          /* 0: one for each processor */
     size_t prefill_chunk; /* tokens that pass the layers together, 1 to 65,536 */
+    size_t context;       /* tokens that a session has at most; 0: as many as the model was trained
+                             for. Models with two tables of rotary factors (LongRoPE) take that for
+                             long texts where this is more than their first training had. */
     const char *kernels;  /* a table of attention.h; NULL: $TRIB_CPU, or the best that runs */
     const char *kv_type;  /* "f32", "f16", "bf16", "q8_0", of models that keep keys; NULL: "f16" */
     uint64_t cache_bytes; /* keys and values at most, of all sessions and what stays cached, taken
@@ -63,7 +67,7 @@ typedef struct trib_engine_options {
     void *report_context;
 } trib_engine_options;
 
-/* {0, 512, NULL, "f16"}, and 0, NULL or false what follows. */
+/* {0, 512, 0, NULL, "f16"}, and 0, NULL or false what follows. */
 trib_engine_options trib_engine_options_default(void);
 
 typedef struct trib_engine trib_engine;
@@ -93,8 +97,8 @@ const char *trib_engine_kernels(const trib_engine *engine);
 int trib_engine_threads(const trib_engine *engine);
 
 typedef struct trib_session_options {
-    size_t context; /* tokens at most; 0: as many as the model was trained for, and no end for
-                       predictors that keep no keys */
+    size_t context; /* tokens at most; 0: as many as the engine's options say, or else the model was
+                       trained for, and no end for predictors that keep no keys */
 } trib_session_options;
 
 trib_session_options trib_session_options_default(void); /* {0} */

@@ -109,8 +109,8 @@ typedef bool trib_convert_progress(void *context, uint64_t done, uint64_t total)
  * the matrices: "f32", "f16", "bf16", "q8_0" (rows that are no multiple of 32 become f16), or NULL:
  * each as it is. What has one dimension is f32. `progress` may be NULL. On failure: TRIB_INVALID
  * (no such type; a weight that is no number or beyond 65,504, for f16 and q8_0: the tensor is
- * named), TRIB_UNSUPPORTED (a name of 128 bytes or more), TRIB_IO, TRIB_NO_MEMORY, TRIB_FULL
- * (stopped). */
+ * named), TRIB_UNSUPPORTED (a name of 128 bytes or more), TRIB_IO, TRIB_NO_MEMORY,
+ * TRIB_STOPPED. */
 trib_status trib_model_convert(const trib_model *model, const char *path, const char *type,
                                trib_convert_progress *progress, void *context, trib_error *error);
 

@@ -45,7 +45,7 @@ static trib_status give(void *context, uint64_t first, size_t count, void *out, 
         file_job_elements(&c->common, s->tensor, s->type, first, count, out, error);
     c->done += dtype_size(s->tensor->type, count);
     if (status == TRIB_OK && c->progress && !c->progress(c->context, c->done, c->total))
-        return error_set(error, TRIB_FULL, "stopped; nothing was written");
+        return error_set(error, TRIB_STOPPED, "%s: stopped", c->common.file->name);
     return status;
 }
 

@@ -70,6 +70,20 @@ static trib_status check_memory(const struct trib_engine *engine, const struct g
     return TRIB_OK;
 }
 
+/* A predictor, run token by token. */
+static trib_status open_predictor(struct trib_engine *engine, const struct gguf *file,
+                                  const trib_engine_options *o, trib_error *error)
+{
+    const struct predictor_config *config = &engine->predictor.config;
+    trib_status status =
+        predictor_read(&engine->predictor, file, engine->kernels, engine->threads, error);
+    if (status != TRIB_OK)
+        return status;
+    engine->vocabulary = config->vocabulary;
+    return session_context(&(trib_session_options){o->context}, session_predictor_context(config),
+                           &engine->context, error);
+}
+
 static trib_status open_model(struct trib_engine *engine, const struct gguf *file,
                               const trib_engine_options *o, trib_error *error)
 {
@@ -79,12 +93,11 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
     struct kv_shape shape;
     trib_status status;
     engine->predicts = predictor_in_file(file);
-    if (engine->predicts) {
-        status = predictor_read(&engine->predictor, file, engine->kernels, engine->threads, error);
-        engine->vocabulary = engine->predictor.config.vocabulary;
-        return status;
-    }
+    if (engine->predicts)
+        return open_predictor(engine, file, o, error);
     status = model_config_read(&config, file, error);
+    if (status == TRIB_OK)
+        status = model_config_limit(&config, o->context, error);
     if (status == TRIB_OK)
         status = resolve_shape(&config, o->kv_type, &shape, error);
     if (status == TRIB_OK)
@@ -94,8 +107,10 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         watch.fingerprint = &fingerprint;
     }
     if (status == TRIB_OK)
-        status = model_open(&engine->model, file, engine->kernels, engine->threads, watch, error);
+        status = model_open(&engine->model, file, o->context, engine->kernels, engine->threads,
+                            watch, error);
     engine->vocabulary = engine->model.config.vocabulary;
+    engine->context = engine->model.config.context;
     if (status == TRIB_OK)
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
                                   engine->threads, error);
@@ -181,6 +196,8 @@ trib_status trib_memory_needed(const trib_model *model, const trib_engine_option
         return predictor_memory(model->file, shape.kernels, out, error);
     if (status == TRIB_OK)
         status = model_config_read(&shape.config, model->file, error);
+    if (status == TRIB_OK)
+        status = model_config_limit(&shape.config, o.context, error);
     if (status == TRIB_OK)
         status = resolve_shape(&shape.config, o.kv_type, &kv, error);
     if (status == TRIB_OK)

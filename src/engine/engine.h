@@ -16,6 +16,7 @@ struct trib_engine {
     size_t vocabulary; /* V */
     int threads;
     size_t prefill_chunk;
+    size_t context;                 /* tokens of a session at most */
     struct prefix_cache *cache;     /* of a model that continues texts; else NULL */
     struct segment_report report;   /* of what goes wrong on disk */
     struct activations activations; /* shared by the sessions: one thread at a time */

@@ -16,13 +16,19 @@ trib_session_options trib_session_options_default(void)
     return (trib_session_options){.context = 0};
 }
 
+size_t session_predictor_context(const struct predictor_config *config)
+{
+    return config->model == MODEL_TRANSFORMER ? config->context : ENDLESS;
+}
+
 trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
                             trib_error *error)
 {
     size_t asked = options ? options->context : 0;
     if (asked > most)
         return error_set(error, TRIB_INVALID,
-                         "context: expected at most %zu, what the model was trained for, found %zu",
+                         "context: expected at most %zu, what the model was trained for or the "
+                         "engine opened for, found %zu",
                          most, asked);
     *context = asked ? asked : most;
     return TRIB_OK;
@@ -37,7 +43,7 @@ static trib_status open_sequence(trib_session *session, const trib_session_optio
                          "a %s model sees a text in both directions: it gives vectors "
                          "(trib_embed), and continues none",
                          config->architecture->name);
-    trib_status status = session_context(options, config->context, &session->limit, error);
+    trib_status status = session_context(options, session->engine->context, &session->limit, error);
     if (status == TRIB_OK)
         status = sequence_open(&session->sequence, session->engine->cache, NULL, 0, error);
     return status;
@@ -54,8 +60,7 @@ static trib_status open_state(trib_session *session, const trib_session_options 
                               trib_error *error)
 {
     const struct predictor *p = &session->engine->predictor;
-    size_t most = p->config.model == MODEL_TRANSFORMER ? p->config.context : ENDLESS;
-    trib_status status = session_context(options, most, &session->limit, error);
+    trib_status status = session_context(options, session->engine->context, &session->limit, error);
     if (status == TRIB_OK)
         status = take_state(session, error);
     if (status == TRIB_OK)

@@ -16,7 +16,10 @@ struct trib_session {
     bool stepping; /* has a part in the step at hand */
 };
 
-/* The context in tokens that `options` (NULL: defaults) ask for, of those of the model. */
+/* Tokens of a predictor's session at most. */
+size_t session_predictor_context(const struct predictor_config *config);
+
+/* The context in tokens that `options` (NULL: defaults) ask for, of those of the engine. */
 trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
                             trib_error *error);
 

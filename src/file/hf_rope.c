@@ -152,8 +152,9 @@ static trib_status add_list(const struct rope *r, const char *key, const char *n
     return add_factors(r, name, factors, error);
 }
 
-/* Phi-3: two lists of factors, for contexts within and beyond the original, and a factor of the
- * scores that makes up for it. The lists tell the kind of scaling; no key does. */
+/* Phi-3: two lists of factors, for contexts within and beyond the original, and a factor of queries
+ * and keys that makes up for it. The lists tell the kind of scaling; no key does. (transformers,
+ * modeling_rope_utils.py, _compute_longrope_parameters.) */
 static trib_status add_longrope(const struct rope *r, trib_error *error)
 {
     uint64_t context = r->folder->config.context, original;
@@ -165,10 +166,13 @@ static trib_status add_longrope(const struct rope *r, trib_error *error)
     if (status != TRIB_OK)
         return status;
     double scale = (double)context / (double)original, factor = 1;
+    status = get_positive(r, "factor", &scale, error);
     if (scale > 1 && original > 1)
         factor = sqrt(1 + log(scale) / log((double)original));
+    if (status == TRIB_OK)
+        status = get_positive(r, "attention_factor", &factor, error);
     put_f32(r, "scaling.attn_factor", factor);
-    return TRIB_OK;
+    return status;
 }
 
 static trib_status put_scaling(const struct rope *r, trib_error *error)

@@ -23,6 +23,7 @@
 
 #define HEAD    SET(TENSOR_OUTPUT)
 #define FACTORS SET(TENSOR_ROPE_FACTORS)
+#define RANGES  (SET(TENSOR_ROPE_LONG) | SET(TENSOR_ROPE_SHORT))
 
 static const struct architecture architectures[] = {
     /* Touvron et al. 2023, "LLaMA"; 3.x with scaled frequencies in rope_freqs.weight; Mistral */
@@ -74,13 +75,13 @@ static const struct architecture architectures[] = {
         .local_rope_base = 10000,
         .wide_scale_layers = 62,
     },
-    /* Abdin et al. 2024, "Phi-3 Technical Report"; Phi-4 too */
+    /* Abdin et al. 2024, "Phi-3 Technical Report"; Phi-4 too. With 128k by LongRoPE. */
     {
         .name = "phi3",
         .rope = ROPE_HALVES,
         .required = ENDED | NORMS_BEFORE | SET(TENSOR_QKV) | PROJECTED | SET(TENSOR_GATE_UP) |
                     SET(TENSOR_DOWN),
-        .optional = HEAD,
+        .optional = HEAD | RANGES,
     },
     /* Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" */
     {

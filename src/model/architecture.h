@@ -50,6 +50,8 @@ enum tensor {
     TENSOR_FINAL_NORM_BIAS,
     TENSOR_OUTPUT, /* absent: the embedding */
     TENSOR_ROPE_FACTORS,
+    TENSOR_ROPE_LONG, /* LongRoPE: for contexts beyond the original one */
+    TENSOR_ROPE_SHORT,
     /* of each block */
     TENSOR_ATTENTION_NORM,
     TENSOR_ATTENTION_NORM_BIAS,

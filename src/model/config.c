@@ -229,19 +229,39 @@ static trib_status read_scaling(const struct reader *r)
         c->rope_scaling = c->rope_factor != 1 ? ROPE_LINEAR : ROPE_UNSCALED;
     else if (slice_is(type, "yarn"))
         c->rope_scaling = ROPE_YARN;
+    else if (slice_is(type, "longrope") && c->rope_factor == 1)
+        c->rope_scaling = ROPE_LONG;
     else if (!slice_is(type, "none"))
-        return unsupported(r, key.text, "none, linear or yarn", type);
+        return unsupported(r, key.text, "none, linear, yarn, or longrope without a factor", type);
     c->rope_magnitude = 1;
     c->rope_fast = 32;
     c->rope_slow = 1;
-    if (c->rope_scaling == ROPE_YARN &&
-        ((status = read_count_or(r, "rope.scaling.original_context_length", MOST_CONTEXT,
-                                 c->context, &c->rope_original_context)) ||
-         (status =
-              read_real(r, "rope.scaling.attn_factor", 1e-3, 1e3, false, &c->rope_magnitude)) ||
-         (status = read_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, false, &c->rope_fast)) ||
-         (status = read_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, false, &c->rope_slow))))
+    if ((status = read_count_or(r, "rope.scaling.original_context_length", MOST_CONTEXT, c->context,
+                                &c->rope_original_context)) ||
+        (status = read_real(r, "rope.scaling.attn_factor", 1e-3, 1e3, false, &c->rope_magnitude)) ||
+        (status = read_real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, false, &c->rope_fast)) ||
+        (status = read_real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, false, &c->rope_slow)))
         return status;
+    return TRIB_OK;
+}
+
+/* A base of their own for layers with a window, where the architecture has one. */
+static trib_status read_local_base(const struct reader *r)
+{
+    struct model_config *c = r->c;
+    double base = c->architecture->local_rope_base;
+    c->local_rope_base = base;
+    base = base > 0 ? base : c->rope_base;
+    trib_status status = read_real(r, "rope.freq_base_swa", 1, 1e15, false, &base);
+    if (status != TRIB_OK)
+        return status;
+    if (c->local_rope_base > 0)
+        c->local_rope_base = base;
+    else if (base != c->rope_base)
+        return error_set(r->error, TRIB_UNSUPPORTED,
+                         "%s: %s.rope.freq_base_swa: expected that of the other layers, %g, found "
+                         "%g",
+                         r->file->name, c->architecture->name, c->rope_base, base);
     return TRIB_OK;
 }
 
@@ -255,7 +275,7 @@ static trib_status read_rope(const struct reader *r)
     if ((status = read_real(r, "rope.freq_base", 1, 1e15, false, &c->rope_base)) ||
         (status =
              read_count_or(r, "rope.dimension_count", MOST_HEAD_DIM, c->head_dim, &c->rotated)) ||
-        (status = read_scaling(r)))
+        (status = read_scaling(r)) || (status = read_local_base(r)))
         return status;
     if (c->rotated > c->head_dim || c->rotated % 2 != 0)
         return error_set(r->error, TRIB_FORMAT,
@@ -342,6 +362,16 @@ trib_status model_config_read(struct model_config *config, const struct gguf *fi
         (status = read_direction(&r)))
         return status;
     return read_numbers(&r);
+}
+
+trib_status model_config_limit(struct model_config *c, size_t context, trib_error *error)
+{
+    if (context > c->context)
+        return error_set(error, TRIB_INVALID,
+                         "context: expected at most %zu, what the model was trained for, found %zu",
+                         c->context, context);
+    c->context = context ? context : c->context;
+    return TRIB_OK;
 }
 
 size_t model_config_window(const struct model_config *c, size_t layer)

@@ -7,18 +7,47 @@
 #include "attention/fold.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "file/fingerprint.h"
 
-trib_status model_open(struct model *model, const struct gguf *file, const struct kernels *kernels,
-                       int threads, struct load_watch watch, trib_error *error)
+/* LongRoPE has two tables of factors. Which one serves is a matter of the context that is asked
+ * for, not of the tokens there are: a key must not depend on what comes behind it. (So in
+ * llama.cpp; transformers turns all keys by the other table once the text is longer.) */
+static trib_status choose_factors(const struct model *m, struct rope_factors *out,
+                                  const char *file_name, trib_error *error)
 {
+    const struct weights *w = &m->weights;
+    const struct model_config *c = &m->config;
+    if (!w->rope_long != !w->rope_short)
+        return error_set(error, TRIB_FORMAT, "%s: tensor %s is missing", file_name,
+                         w->rope_long ? "rope_factors_short.weight" : "rope_factors_long.weight");
+    if (!w->rope_long)
+        *out = (struct rope_factors){w->rope_factors, "rope_freqs.weight"};
+    else if (c->context > c->rope_original_context)
+        *out = (struct rope_factors){w->rope_long, "rope_factors_long.weight"};
+    else
+        *out = (struct rope_factors){w->rope_short, "rope_factors_short.weight"};
+    return TRIB_OK;
+}
+
+trib_status model_open(struct model *model, const struct gguf *file, size_t context,
+                       const struct kernels *kernels, int threads, struct load_watch watch,
+                       trib_error *error)
+{
+    struct rope_factors factors;
     *model = (struct model){.kernels = kernels};
     trib_status status = model_config_read(&model->config, file, error);
+    if (status == TRIB_OK)
+        status = model_config_limit(&model->config, context, error);
     if (status == TRIB_OK)
         status =
             weights_load(&model->weights, &model->config, file, kernels, threads, watch, error);
     if (status == TRIB_OK)
-        status =
-            rope_open(&model->rope, &model->config, model->weights.rope_factors, file->name, error);
+        status = choose_factors(model, &factors, file->name, error);
+    if (status == TRIB_OK)
+        status = rope_open(&model->rope, &model->config, factors, file->name, error);
+    if (status == TRIB_OK && watch.fingerprint) /* the context may have chosen them */
+        fingerprint_add(watch.fingerprint, model->rope.frequency,
+                        model->rope.half * sizeof *model->rope.frequency);
     return status;
 }
 
@@ -40,7 +69,7 @@ static size_t lay_out(struct activations *a, const struct model *m, char *memory
 {
     const struct model_config *c = &m->config;
     size_t HD = c->heads * c->head_dim, GD = c->kv_heads * c->head_dim, used = 0;
-    size_t half = c->rotated / 2, local = c->architecture->local_rope_base > 0 ? half : 0;
+    size_t half = c->rotated / 2, local = c->local_rope_base > 0 ? half : 0;
     size_t gates = c->architecture->ffn <= FFN_GEGLU ? c->ffn : 0, each = a->rows * sizeof(float);
     const struct {
         void *pointer; /* to the pointer to set */

@@ -28,21 +28,36 @@ static void scale_yarn(struct rope *rope, const struct model_config *c)
         double ramp = fmin(fmax(((double)i - low) / fmax(high - low, 0.001), 0), 1);
         rope->frequency[i] *= (1 - ramp) + ramp / c->rope_factor;
     }
-    rope->magnitude = c->rope_magnitude * (1 + 0.1 * log(c->rope_factor));
+    rope->magnitude *= 1 + 0.1 * log(c->rope_factor);
 }
 
-trib_status rope_open(struct rope *rope, const struct model_config *c, const float *factors,
+static trib_status check_factors(const struct model_config *c, struct rope_factors factors,
+                                 const char *file_name, trib_error *error)
+{
+    const float *values = factors.values;
+    if (!values && c->rope_scaling == ROPE_LONG)
+        return error_set(error, TRIB_FORMAT,
+                         "%s: expected rope_factors_long.weight and rope_factors_short.weight, as "
+                         "rope.scaling.type is longrope, found none",
+                         file_name);
+    for (size_t i = 0; values && i < c->rotated / 2; i++)
+        if (!(values[i] > 0 && isfinite(values[i])))
+            return error_set(error, TRIB_FORMAT,
+                             "%s: %s: expected numbers above 0, found %g at %zu", file_name,
+                             factors.tensor, (double)values[i], i);
+    return TRIB_OK;
+}
+
+trib_status rope_open(struct rope *rope, const struct model_config *c, struct rope_factors factors,
                       const char *file_name, trib_error *error)
 {
-    *rope = (struct rope){.half = c->rotated / 2, .magnitude = 1};
-    double local_base = c->window ? c->architecture->local_rope_base : 0;
+    *rope = (struct rope){.half = c->rotated / 2, .magnitude = c->rope_magnitude};
+    double local_base = c->window ? c->local_rope_base : 0;
     if (!rope->half)
         return TRIB_OK;
-    for (size_t i = 0; factors && i < rope->half; i++)
-        if (!(factors[i] > 0 && isfinite(factors[i])))
-            return error_set(error, TRIB_FORMAT,
-                             "%s: rope_freqs.weight: expected numbers above 0, found %g at %zu",
-                             file_name, (double)factors[i], i);
+    trib_status status = check_factors(c, factors, file_name, error);
+    if (status != TRIB_OK)
+        return status;
     rope->frequency = calloc(rope->half, sizeof *rope->frequency);
     rope->local = local_base > 0 ? calloc(rope->half, sizeof *rope->local) : NULL;
     if (!rope->frequency || (local_base > 0 && !rope->local)) {
@@ -57,8 +72,8 @@ trib_status rope_open(struct rope *rope, const struct model_config *c, const flo
     for (size_t i = 0; i < rope->half; i++) {
         if (c->rope_scaling == ROPE_LINEAR)
             rope->frequency[i] /= c->rope_factor;
-        if (factors)
-            rope->frequency[i] /= (double)factors[i];
+        if (factors.values)
+            rope->frequency[i] /= (double)factors.values[i];
     }
     return TRIB_OK;
 }

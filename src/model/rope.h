@@ -12,9 +12,14 @@ struct rope {
     double magnitude;  /* queries and keys grow by it */
 };
 
-/* factors [half], or NULL: each frequency is divided by its own (Llama 3). */
-trib_status rope_open(struct rope *rope, const struct model_config *config, const float *factors,
-                      const char *file_name, trib_error *error);
+/* What each frequency is divided by. */
+struct rope_factors {
+    const float *values; /* [rotated / 2], or NULL: none is */
+    const char *tensor;  /* where they stand, for messages */
+};
+
+trib_status rope_open(struct rope *rope, const struct model_config *config,
+                      struct rope_factors factors, const char *file_name, trib_error *error);
 void rope_close(struct rope *rope);
 
 /* cosine and sine [half] of one position's angles, times the magnitude; of the layers with a window

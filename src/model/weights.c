@@ -67,6 +67,14 @@ static const struct tensor_row {
                              VECTOR,
                              NOTHING,
                              {{SIZE_R, OF_MODEL(rope_factors)}}},
+    [TENSOR_ROPE_LONG] = {"rope_factors_long.weight",
+                          VECTOR,
+                          NOTHING,
+                          {{SIZE_R, OF_MODEL(rope_long)}}},
+    [TENSOR_ROPE_SHORT] = {"rope_factors_short.weight",
+                           VECTOR,
+                           NOTHING,
+                           {{SIZE_R, OF_MODEL(rope_short)}}},
 
 #define BLOCK_VECTOR(text, size, field)                                                            \
     {                                                                                              \

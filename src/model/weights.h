@@ -53,6 +53,8 @@ struct weights {
     struct norm final_norm;       /* [E] */
     struct linear output;         /* [V][E]; of the embedding where the file has no other */
     const float *rope_factors;    /* [rotated / 2], or NULL */
+    const float *rope_long;       /* likewise, beyond the original context */
+    const float *rope_short;      /* and within it; neither without the other */
     float *vectors;               /* owns norms, biases and factors */
     void *packed;                 /* owns the matrices */
 };

@@ -119,6 +119,7 @@ static void open_golden(struct opened *o, const json_t *golden, const char *tabl
     options.threads = 2;
     options.kernels = table;
     options.kv_type = "f32";
+    options.context = (size_t)json_integer_value(json_object_get(golden, "context"));
     gguf_build_open(&b);
     put_metadata(&b, golden);
     put_tensors(&b, golden);

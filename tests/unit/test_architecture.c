@@ -22,7 +22,7 @@ static trib_status load(const char *architecture, const struct tiny_change *chan
     gguf_build_finish(&b);
     trib_status status = gguf_parse(&file, b.file.bytes, b.file.size, "tiny", error);
     assert_int_equal(status, TRIB_OK);
-    status = model_open(&model, file, kernels_at(0), 1, (struct load_watch){0}, error);
+    status = model_open(&model, file, 0, kernels_at(0), 1, (struct load_watch){0}, error);
     model_close(&model);
     gguf_close(file);
     gguf_build_close(&b);
@@ -52,6 +52,8 @@ static void missing_tensors_are_named(void **state)
         {"gemma2", "blk.1.post_ffw_norm.weight"},
         {"gemma3", "blk.0.attn_k_norm.weight"},
         {"phi3", "blk.0.attn_qkv.weight"},
+        {"phi3", "rope_factors_long.weight"},
+        {"phi3", "rope_factors_short.weight"},
         {"gpt2", "position_embd.weight"},
         {"gpt2", "blk.1.ffn_up.bias"},
         {"gpt2", "output_norm.bias"},
@@ -96,10 +98,18 @@ static void wrong_keys_are_named(void **state)
         {"llama", {TINY_U32, "llama.rope.dimension_count", 26, NULL}, TRIB_FORMAT, "even number"},
         {"llama", {TINY_F32, "llama.rope.freq_base", 0, NULL}, TRIB_FORMAT, "freq_base"},
         {"llama", {TINY_F32, "llama.rope.freq_base", NAN, NULL}, TRIB_FORMAT, "freq_base"},
+        {"gemma2",
+         {TINY_STRING, "gemma2.rope.scaling.type", 0, "longrope"},
+         TRIB_FORMAT,
+         "rope_factors_long"},
         {"llama",
-         {TINY_STRING, "llama.rope.scaling.type", 0, "longrope"},
+         {TINY_STRING, "llama.rope.scaling.type", 0, "dynamic"},
          TRIB_UNSUPPORTED,
-         "longrope"},
+         "dynamic"},
+        {"llama",
+         {TINY_F32, "llama.rope.freq_base_swa", 5, NULL},
+         TRIB_UNSUPPORTED,
+         "freq_base_swa"},
         {"llama", {TINY_F32, "llama.rope.scaling.factor", -2, NULL}, TRIB_FORMAT, "factor"},
         {"llama",
          {TINY_F32, "llama.attention.layer_norm_rms_epsilon", -1, NULL},
