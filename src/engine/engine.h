@@ -3,6 +3,7 @@
 #define ENGINE_ENGINE_H
 
 #include "model/model.h"
+#include "text/tokenizer.h"
 #include "train/predictor.h"
 #include "tributary/engine.h"
 
@@ -12,7 +13,8 @@ struct trib_engine {
     struct predictor predictor; /* run token by token, in float32 */
     struct model model;
     const struct kernels *kernels;
-    size_t vocabulary; /* V */
+    const struct tokenizer *tokenizer; /* the model file's; NULL: it has none */
+    size_t vocabulary;                 /* V */
     int threads;
     size_t prefill_chunk;
     struct prefix_cache *cache;     /* of a model that continues texts; else NULL */
