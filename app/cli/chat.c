@@ -12,6 +12,7 @@
 #include "line.h"
 #include "sampling.h"
 #include "talk.h"
+#include "tributary/engine.h"
 
 struct values {
     const char *template, *system, *kv_type;

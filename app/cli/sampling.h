@@ -3,7 +3,7 @@
 #define CLI_SAMPLING_H
 
 #include "options.h"
-#include "tributary/engine.h"
+#include "tributary/sampling.h"
 
 /* Where a field of the trib_sampler_options `member` lies in a command's struct of values. */
 #define SAMPLING_FIELD(values, member, field)                                                      \

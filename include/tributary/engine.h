@@ -1,11 +1,11 @@
 /* Tributary: running models. An engine holds a model ready to run, and keys and values of what it
  * has seen; a session is the timeline of one sequence of tokens in it; a step appends to many
- * sessions at once; a sampler chooses the next token.
+ * sessions at once. The next token is chosen by a sampler (sampling.h).
  *
  *     trib_engine *engine;    trib_engine_open(&engine, model, NULL, &error);
  *     trib_session *session;  trib_session_open(&session, engine, NULL, &error);
  *     trib_session_append(session, ids, count, &error);
- *     trib_sampler_next(sampler, trib_session_logits(session), V, &id, &error);
+ *     trib_sampler_next(sampler, trib_session_logits(session), &id, &error);
  *
  * The same tokens in give the same bits out: the logits of a position depend on the model file, the
  * kernel table, the KV type and the token ids up to it, and on nothing else: not on how the tokens
@@ -182,40 +182,6 @@ typedef struct trib_ids {
  * which it does not touch. */
 trib_status trib_embed(trib_engine *engine, const trib_ids *texts, size_t count,
                        const trib_embed_options *options, float *vectors, trib_error *error);
-
-/* ---- Sampling ---- */
-
-/* How the next token is chosen from the logits. The steps in their order: repeat penalty, top-k,
- * top-p, min-p, temperature, a draw. With temperature 0 the largest logit wins (of equal ones the
- * lowest id) after the repeat penalty. */
-typedef struct trib_sampler_options {
-    float temperature;    /* 0 or more; divides the logits */
-    size_t top_k;         /* keep the k most likely; 0: all */
-    float top_p;          /* keep the fewest whose probabilities reach p, 0 < p <= 1; 1: all */
-    float min_p;          /* keep those of at least min_p times the top probability; 0: all */
-    float repeat_penalty; /* above 0; logits of recent tokens are divided (if positive) or
-                             multiplied (if negative) by it; 1: off */
-    size_t repeat_last;   /* how many tokens count as recent, at most 65,536 */
-    uint64_t seed;        /* draw n depends on the seed and n alone */
-} trib_sampler_options;
-
-trib_sampler_options trib_sampler_options_default(void); /* {0.8, 40, 0.95, 0.05, 1, 64, 0} */
-
-typedef struct trib_sampler trib_sampler;
-
-/* TRIB_INVALID names the option outside its range. `options` may be NULL. */
-trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
-                              const trib_sampler_options *options, trib_error *error);
-void trib_sampler_close(trib_sampler *sampler);
-
-/* Tells the sampler of a token that it did not choose itself (the prompt), for the repeat penalty.
- */
-void trib_sampler_accept(trib_sampler *sampler, int32_t id);
-
-/* Chooses a token from logits [V], which stay as they are, and accepts it. TRIB_INVALID where no
- * logit is a number or one is NaN: the model has broken down. */
-trib_status trib_sampler_next(trib_sampler *sampler, const float *logits, int32_t *id,
-                              trib_error *error);
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,7 @@
 #include "model/architecture.h"
 #include "test.h"
 #include "tiny_model.h"
+#include "tributary/sampling.h"
 #include "tributary/speculate.h"
 
 enum { V = TINY_VOCABULARY, PROMPT = 120, DECODED = 100, TOTAL = PROMPT + DECODED };
@@ -248,16 +249,30 @@ static trib_sampler_options greedy(void)
     return (trib_sampler_options){.top_p = 1, .repeat_penalty = 1};
 }
 
-/* Cold enough that a text repeats itself now and then, with everything that counts tokens. */
+/* No token is chosen again as the third one after itself. */
+static trib_status constrain(void *context, const int32_t *ids, size_t count, uint8_t *allowed)
+{
+    (void)context;
+    if (count >= 3)
+        allowed[ids[count - 3]] = 0;
+    return TRIB_OK;
+}
+
+/* Cold enough that a text repeats itself now and then, with everything that looks at the tokens
+ * before. */
 static trib_sampler_options sampled(uint64_t seed)
 {
+    static const trib_logit_bias bias[] = {{5, 0.5f}, {9, -INFINITY}};
     return (trib_sampler_options){.temperature = 0.4f,
                                   .top_k = 20,
                                   .top_p = 0.9f,
                                   .min_p = 0.01f,
                                   .repeat_penalty = 1.05f,
                                   .repeat_last = 40,
-                                  .seed = seed};
+                                  .seed = seed,
+                                  .bias = bias,
+                                  .bias_count = 2,
+                                  .constrain = seed % 2 ? constrain : NULL};
 }
 
 /* Look-up, the model itself and another one, with all numbers of branches, lengths and threads. */
