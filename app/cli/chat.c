@@ -12,6 +12,7 @@
 #include "line.h"
 #include "load.h"
 #include "sampling.h"
+#include "speculation.h"
 #include "talk.h"
 #include "tributary/engine.h"
 
@@ -20,6 +21,7 @@ struct values {
     size_t count, context, threads;
     struct cache_values cache;
     trib_sampler_options sampler;
+    struct speculation_values speculation;
 };
 
 static const struct option_row options[] = {
@@ -38,6 +40,7 @@ static const struct option_row options[] = {
     {"threads", 0, OPTION_SIZE, offsetof(struct values, threads), "N",
      "threads (default: one for each processor)"},
     CACHE_OPTIONS(struct values, cache),
+    SPECULATION_OPTIONS(struct values, speculation),
 };
 
 /* Tokens that are computed between two looks whether Ctrl-C was pressed. */
@@ -48,6 +51,7 @@ struct chat {
     trib_model *model;
     trib_engine *engine;
     trib_session *session;
+    struct speculation speculation; /* while the session answers */
     trib_sampler *sampler;
     trib_chat *template;
     struct line_reader *lines;
@@ -79,6 +83,7 @@ static void chat_close(struct chat *c)
     talk_clear(&c->talk);
     trib_chat_close(c->template);
     trib_sampler_close(c->sampler);
+    speculation_close(&c->speculation);
     trib_session_close(c->session);
     trib_engine_close(c->engine);
     trib_model_close(c->model);
@@ -126,6 +131,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
     }
     if ((status = trib_model_describe(c->model, &shape, error)) ||
         (status = load_engine(&c->engine, c->model, engine, error)) ||
+        (status = speculation_open(&c->speculation, &v->speculation, &engine, error)) ||
         (status = trib_sampler_open(&c->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = reset(c, error)))
         return status;
@@ -204,14 +210,14 @@ static trib_status generate(struct chat *c, struct answer *a, trib_decoder *deco
     size_t count = 0;
     while (status == TRIB_OK && count < c->values->count && !a->stopped && !line_interrupts()) {
         int32_t id;
-        if (trib_session_length(c->session) == trib_session_context(c->session)) {
+        if (speculation_length(&c->speculation) == trib_session_context(c->session)) {
             say_full(c);
             break;
         }
-        status = trib_sampler_next(c->sampler, trib_session_logits(c->session), &id, error);
+        status = trib_sampler_next(c->sampler, speculation_logits(&c->speculation), &id, error);
         if (status != TRIB_OK || trib_token_is_end(c->model, id))
             break;
-        status = trib_session_append(c->session, &id, 1, error);
+        status = speculation_append(&c->speculation, id, error);
         count++;
         if (status == TRIB_OK)
             status = answer_add(c, a, trib_decoder_next(decoder, id), error);
@@ -265,7 +271,10 @@ static trib_status reply(struct chat *c, trib_error *error)
     }
     status = trib_decoder_open(&decoder, c->model, true, false, error);
     if (status == TRIB_OK)
+        status = speculation_begin(&c->speculation, c->session, error);
+    if (status == TRIB_OK)
         status = generate(c, &a, decoder, error);
+    speculation_end(&c->speculation);
     putchar('\n');
     fflush(stdout);
     trib_decoder_close(decoder);
@@ -422,7 +431,10 @@ static int talk_on(struct chat *c)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    struct values v = {.kv_type = "f16", .count = 512, .sampler = trib_sampler_options_default()};
+    struct values v = {.kv_type = "f16",
+                       .count = 512,
+                       .sampler = trib_sampler_options_default(),
+                       .speculation = speculation_values_default()};
     int first, status = options_parse(self, argc, argv, &v, &first);
     if (status >= 0)
         return status;

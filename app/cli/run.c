@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "load.h"
 #include "sampling.h"
+#include "speculation.h"
 #include "tributary/engine.h"
 
 struct values {
@@ -17,6 +18,7 @@ struct values {
     struct cache_values cache;
     bool echo, json;
     trib_sampler_options sampler;
+    struct speculation_values speculation;
 };
 
 static const struct option_row options[] = {
@@ -36,6 +38,7 @@ static const struct option_row options[] = {
     {"prefill-chunk", 0, OPTION_SIZE, offsetof(struct values, chunk), "N",
      "prompt tokens computed together (default: 512)"},
     CACHE_OPTIONS(struct values, cache),
+    SPECULATION_OPTIONS(struct values, speculation),
     {"echo", 0, OPTION_FLAG, offsetof(struct values, echo), NULL, "print the prompt too"},
     {"json", 0, OPTION_FLAG, offsetof(struct values, json), NULL,
      "print one JSON object at the end instead of the text"},
@@ -49,6 +52,7 @@ struct job {
     trib_session *session;
     trib_sampler *sampler;
     trib_decoder *decoder;
+    struct speculation speculation;
     size_t vocabulary;
     bool continues; /* there is a prompt text before the continuation */
     char *file_text;
@@ -74,6 +78,7 @@ static void job_close(struct job *job)
 {
     trib_decoder_close(job->decoder);
     trib_sampler_close(job->sampler);
+    speculation_close(&job->speculation);
     trib_session_close(job->session);
     trib_engine_close(job->engine);
     trib_model_close(job->model);
@@ -125,6 +130,7 @@ static trib_status job_open(struct job *job, const char *path, const struct valu
     if ((status = trib_model_open(&job->model, path, error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||
+        (status = speculation_open(&job->speculation, &v->speculation, &engine, error)) ||
         (status = trib_session_open(&job->session, job->engine, NULL, error)) ||
         (status = trib_sampler_open(&job->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = job_prompt(job, v, error)) ||
@@ -161,6 +167,8 @@ static trib_status prefill(struct job *job, trib_error *error)
     double start = seconds();
     trib_status status =
         trib_session_append(job->session, job->prompt_ids, job->prompt_count, error);
+    if (status == TRIB_OK)
+        status = speculation_begin(&job->speculation, job->session, error);
     job->prefill_seconds = seconds() - start;
     for (size_t i = 0; i < job->prompt_count; i++)
         trib_sampler_accept(job->sampler, job->prompt_ids[i]);
@@ -171,7 +179,8 @@ static trib_status prefill(struct job *job, trib_error *error)
  */
 static trib_status decode(struct job *job, const struct values *v, trib_error *error)
 {
-    size_t room = trib_session_context(job->session) - trib_session_length(job->session) + 1;
+    size_t had = speculation_length(&job->speculation);
+    size_t room = trib_session_context(job->session) - had + 1;
     size_t most = v->count < room ? v->count : room;
     double start = seconds();
     trib_status status = TRIB_OK;
@@ -180,7 +189,7 @@ static trib_status decode(struct job *job, const struct values *v, trib_error *e
         return fail(error, TRIB_NO_MEMORY, "no memory for the tokens");
     job->stop = most < v->count ? "context" : "length";
     while (job->count < most && status == TRIB_OK) {
-        const float *logits = trib_session_logits(job->session);
+        const float *logits = speculation_logits(&job->speculation);
         int32_t id;
         job->hash = XXH3_64bits_withSeed(logits, job->vocabulary * sizeof *logits, job->hash);
         status = trib_sampler_next(job->sampler, logits, &id, error);
@@ -193,8 +202,9 @@ static trib_status decode(struct job *job, const struct values *v, trib_error *e
         job->ids[job->count++] = id;
         status = put_text(job, v, trib_decoder_next(job->decoder, id), error);
         if (status == TRIB_OK && job->count < most)
-            status = trib_session_append(job->session, &id, 1, error);
+            status = speculation_append(&job->speculation, id, error);
     }
+    speculation_end(&job->speculation);
     job->decode_seconds = seconds() - start;
     if (status == TRIB_OK)
         status = put_text(job, v, trib_decoder_rest(job->decoder), error);
@@ -224,6 +234,11 @@ static void print_statistics(const struct job *job)
         job->prompt_count, found, rate(job->prompt_count, job->prefill_seconds), job->count,
         rate(decode_steps(job), job->decode_seconds), trib_engine_kernels(job->engine),
         trib_engine_threads(job->engine), (unsigned long long)job->hash);
+    if (job->speculation.wanted) {
+        trib_speculation c = job->speculation.counts;
+        fprintf(stderr, "speculation: %zu of %zu guesses accepted; %.2f tokens a step\n",
+                c.accepted, c.drafted, rate(c.appended, (double)c.steps));
+    }
     if (strcmp(job->stop, "context") == 0)
         fprintf(stderr, "the context of %zu tokens is full\n", trib_session_context(job->session));
 }
@@ -240,7 +255,7 @@ static int print_result(const struct job *job)
 {
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)job->hash);
-    return print_json(json_pack(
+    json_t *result = json_pack(
         "{s:o, s:I, s:o, s:o, s:s, s:f, s:f, s:s, s:i, s:s}", "prompt_ids",
         ids_json(job->prompt_ids, job->prompt_count), "cached",
         (json_int_t)trib_session_cached(job->session), "ids", ids_json(job->ids, job->count),
@@ -248,7 +263,14 @@ static int print_result(const struct job *job)
         "prefill_tokens_per_s", rate(job->prompt_count, job->prefill_seconds),
         "decode_tokens_per_s", rate(decode_steps(job), job->decode_seconds), "table",
         trib_engine_kernels(job->engine), "threads", trib_engine_threads(job->engine), "hash",
-        hash));
+        hash);
+    if (job->speculation.wanted)
+        json_object_set_new(result, "speculation",
+                            json_pack("{s:I, s:I, s:I}", "steps",
+                                      (json_int_t)job->speculation.counts.steps, "drafted",
+                                      (json_int_t)job->speculation.counts.drafted, "accepted",
+                                      (json_int_t)job->speculation.counts.accepted));
+    return print_json(result);
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -256,7 +278,8 @@ static int run(const struct command *self, int argc, char **argv)
     struct values v = {.kv_type = "f16",
                        .count = 256,
                        .chunk = trib_engine_options_default().prefill_chunk,
-                       .sampler = trib_sampler_options_default()};
+                       .sampler = trib_sampler_options_default(),
+                       .speculation = speculation_values_default()};
     int first, status = options_parse(self, argc, argv, &v, &first);
     if (status >= 0)
         return status;

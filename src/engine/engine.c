@@ -135,6 +135,7 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
     engine->threads = o.threads;
     engine->prefill_chunk = o.prefill_chunk;
     engine->kernels = kernels;
+    engine->tokenizer = model->tokenizer;
     status = open_model(engine, model->file, &o, error);
     if (status != TRIB_OK) {
         trib_engine_close(engine);

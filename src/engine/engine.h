@@ -4,6 +4,7 @@
 
 #include "cache/segment_store.h"
 #include "model/model.h"
+#include "text/tokenizer.h"
 #include "train/predictor.h"
 #include "tributary/engine.h"
 
@@ -13,7 +14,8 @@ struct trib_engine {
     struct predictor predictor; /* run token by token, in float32 */
     struct model model;
     const struct kernels *kernels;
-    size_t vocabulary; /* V */
+    const struct tokenizer *tokenizer; /* the model file's; NULL: it has none */
+    size_t vocabulary;                 /* V */
     int threads;
     size_t prefill_chunk;
     size_t context;                 /* tokens of a session at most */

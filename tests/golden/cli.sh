@@ -188,6 +188,15 @@ expect "bench of a model: what the context has no room for" 0 "*decode*" \
 expect "bench shared: read once or once for each, the hashes are the same" 0 "2" "" \
     sh -c "'$trib' bench shared '$own' --prefix 128 -N 1,3 -n 2 --json |
         grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
+expect "bench speculate: with guesses or without, the hashes are the same" 0 "1" "" \
+    sh -c "'$trib' bench speculate '$own' --prompt 130 -n 40 --repeat 1 --json |
+        grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
+expect "bench speculate: 40 tokens of 11 steps" 0 '*"tokens_per_step":3.6363*"acceptance":0.763*' "" \
+    "$trib" bench speculate "$own" --prompt 130 -n 40 --every 20 --repeat 1 --draft-tokens 4 --json
+expect "bench speculate: beyond the context" 1 "" "trib: * has a context of 256 tokens: less than*" \
+    "$trib" bench speculate "$own" --prompt 250 -n 40
+expect "bench speculate: too many guesses" 2 "" "trib bench speculate: --draft-tokens: expected 0 to 64*" \
+    "$trib" bench speculate "$own" --draft-tokens 65
 expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
 expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
     "$trib" bench "$own" --case sing
@@ -209,6 +218,28 @@ expect "demo of a missing file" 1 "" "trib: $scratch/none: No such file*" "$trib
 expect "demo of no prompt" 1 "" "trib: the prompt has no tokens*" "$trib" demo "$own" -p ""
 expect "the model continues a name" 0 "?*" "prefill 6 tokens*decode 200 tokens*" \
     "$trib" run "$own" -p "ROMEO:" -n 200
+for guess in lookup "$own"; do
+    for seed in 1 2; do
+        cat >"$scratch/speculate" <<END
+'$trib' run '$own' -p "ROMEO:" -n 150 --seed $seed --temperature 0.3 --repeat-penalty 1.1 "\$@" \
+    2>"$scratch/statistics" && grep -o 'logits .*' "$scratch/statistics"
+END
+        sh "$scratch/speculate" >"$scratch/plain"
+        sh "$scratch/speculate" --speculate "$guess" --draft-tokens 6 --draft-branches 2 >"$scratch/ahead"
+        expect "run --speculate ${guess##*/}, seed $seed: the same text and logits" 0 "*logits*" "" \
+            sh -c "cmp '$scratch/plain' '$scratch/ahead' && cat '$scratch/ahead'"
+        expect "and guesses were right" 0 "*speculation: [1-9]* of *tokens a step*" "" \
+            cat "$scratch/statistics"
+    done
+done
+expect "run --speculate --json" 0 '*"speculation":{"steps":*"drafted":*"accepted":*}*' "*" \
+    "$trib" run "$own" -p "ROMEO:" -n 20 --speculate lookup --json
+expect "run --speculate: a missing file" 1 "" "trib: $scratch/none: No such file*" \
+    "$trib" run "$own" -p "ROMEO:" --speculate "$scratch/none"
+expect "run --speculate: another vocabulary" 1 "" "trib: the draft's vocabulary: expected *" \
+    "$trib" run "$own" -p "ROMEO:" --speculate "$made"
+expect "run --speculate: too many branches" 1 "" "trib: draft branches: expected 1 to 16, found 99" \
+    "$trib" run "$own" -p "ROMEO:" --speculate lookup --draft-branches 99
 expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c \
     "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
     '$trib' eval '$own' '$scratch/lines' --json"
