@@ -8,7 +8,7 @@
 
 /* Blocks are what one thread hashes at a time, and fill a second-level cache by no more than a
  * quarter; BLOCKS of them are hashed before their hashes are added. */
-enum { BLOCK = 1 << 18, BLOCKS = 1024 };
+enum { BLOCK = 1 << 18, BLOCKS = 256 };
 
 void fingerprint_add(struct fingerprint *f, const void *bytes, size_t size)
 {
