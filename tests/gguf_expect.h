@@ -15,10 +15,10 @@ static inline float number_of(const struct gguf *file, const char *name, uint64_
     if (!t)
         fail_msg("no tensor %s", name);
     if (t->type == DTYPE_F32) {
-        memcpy(&single, t->data + 4 * i, sizeof single);
+        gguf_copy(t, i, 1, &single);
         return single;
     }
-    memcpy(&half, t->data + 2 * i, sizeof half);
+    gguf_copy(t, i, 1, &half);
     return t->type == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half);
 }
 

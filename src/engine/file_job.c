@@ -49,24 +49,37 @@ void file_job_put_values(struct gguf_writer *writer, const struct gguf *file,
     gguf_put_u32(writer, "general.quantization_version", QUANTISATION_VERSION);
 }
 
+static trib_status make_room(struct file_job *job, size_t count, trib_error *error)
+{
+    if (count <= job->room)
+        return TRIB_OK;
+    file_job_close(job);
+    job->floats = malloc(count * sizeof *job->floats);
+    job->ordered = malloc(count * sizeof *job->floats);
+    if (!job->floats || !job->ordered)
+        return error_no_memory(error, "a tensor", 2 * count * sizeof *job->floats);
+    job->room = count;
+    return TRIB_OK;
+}
+
 trib_status file_job_elements(struct file_job *job, const struct gguf_tensor *tensor,
                               enum dtype type, uint64_t first, size_t count, void *out,
                               trib_error *error)
 {
     enum dtype from = tensor->type;
-    const uint8_t *stored = tensor->data + dtype_size(from, (size_t)first);
+    bool in_order = tensor->order == GGUF_IN_ORDER;
     size_t at;
     if (from == type) {
-        memcpy(out, stored, dtype_size(from, count));
+        gguf_copy(tensor, first, count, out);
         return TRIB_OK;
     }
-    if (count > job->room) {
-        file_job_close(job);
-        job->floats = malloc(count * sizeof *job->floats);
-        if (!job->floats)
-            return error_no_memory(error, "a tensor", count * sizeof *job->floats);
-        job->room = count;
-    }
+    trib_status status = make_room(job, count, error);
+    if (status != TRIB_OK)
+        return status;
+    const uint8_t *stored =
+        in_order ? tensor->data + dtype_size(from, (size_t)first) : job->ordered;
+    if (!in_order)
+        gguf_copy(tensor, first, count, job->ordered);
 #pragma omp parallel for schedule(static) num_threads(job->threads)
     for (size_t i = 0; i < count; i += PIECE)
         job->kernels->unpack(from, job->floats + i, stored + dtype_size(from, i),
@@ -86,6 +99,8 @@ trib_status file_job_elements(struct file_job *job, const struct gguf_tensor *te
 void file_job_close(struct file_job *job)
 {
     free(job->floats);
+    free(job->ordered);
     job->floats = NULL;
+    job->ordered = NULL;
     job->room = 0;
 }

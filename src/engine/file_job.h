@@ -15,7 +15,8 @@ struct file_job {
     const struct gguf *file;
     const struct kernels *kernels;
     int threads;
-    float *floats; /* [room] of a piece, grown as needed */
+    float *floats;    /* [room] of a piece, grown as needed */
+    uint8_t *ordered; /* the same of plain elements, where they do not lie in order */
     size_t room;
 };
 

@@ -57,6 +57,15 @@ struct gguf_value {
     const uint8_t *data;    /* the first element as the file has it */
 };
 
+/* How the elements of a tensor lie. In files all are in order; assembled ones have what other
+ * formats keep otherwise, of plain types and two dimensions. */
+enum gguf_order {
+    GGUF_IN_ORDER,
+    GGUF_HALVES, /* of each of `heads` heads of D rows, rows j and D / 2 + j stand for 2 j and 2 j +
+                    1 */
+    GGUF_ACROSS, /* column by column */
+};
+
 /* One tensor. shape[0] is the fastest-varying dimension, as in the file: a matrix of `out` rows of
  * `in` elements has shape {in, out}. Unused dimensions are 1. */
 struct gguf_tensor {
@@ -67,6 +76,8 @@ struct gguf_tensor {
     uint64_t elements;
     uint64_t bytes;
     const uint8_t *data; /* aligned to the file's alignment within the file */
+    enum gguf_order order;
+    uint64_t heads; /* of GGUF_HALVES; divides shape[1] into even numbers */
 };
 
 struct gguf {
@@ -90,6 +101,10 @@ trib_status gguf_open(struct gguf **out, const char *path, trib_error *error);
 trib_status gguf_parse(struct gguf **out, const void *bytes, size_t size, const char *name,
                        trib_error *error);
 
+/* out = `count` elements of a tensor from element `first` on, both whole blocks of its type, in the
+ * order of the shape however they lie. */
+void gguf_copy(const struct gguf_tensor *tensor, uint64_t first, size_t count, void *out);
+
 /* Lets a tensor's pages go from memory, where its data lies in a mapped file; they come back when
  * touched. For tensors that have been copied into another form. */
 void gguf_release(const struct gguf *file, const struct gguf_tensor *tensor);
@@ -109,9 +124,10 @@ struct gguf_pieces {
     void (*release)(void *owner);
 };
 
-/* A file whose parts lie apart. Types, shapes and sizes of tensors are believed; a name that stands
- * twice is TRIB_FORMAT. The version becomes 0, the size that of metadata and data. After success
- * gguf_close calls release(owner), which frees what was given; after a failure nobody does. */
+/* A file whose parts lie apart. Types, shapes, sizes and orders of tensors are believed; a name
+ * that stands twice is TRIB_FORMAT. The version becomes 0, the size that of metadata and data.
+ * After success gguf_close calls release(owner), which frees what was given; after a failure nobody
+ * does. */
 trib_status gguf_assemble(struct gguf **out, const struct gguf_pieces *pieces, const char *name,
                           trib_error *error);
 

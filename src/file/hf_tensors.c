@@ -299,29 +299,6 @@ static float element(enum dtype type, const uint8_t *data, uint64_t i)
     return type == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half);
 }
 
-/* Rows j and D / 2 + j of each head become rows 2j and 2j + 1. */
-static void permute(uint8_t *out, const uint8_t *in, uint64_t head_dim, uint64_t heads,
-                    size_t row_bytes)
-{
-    for (uint64_t h = 0; h < heads; h++)
-        for (uint64_t j = 0; j < head_dim; j++) {
-            uint64_t from = h * head_dim + j % 2 * (head_dim / 2) + j / 2;
-            memcpy(out + (h * head_dim + j) * row_bytes, in + from * row_bytes, row_bytes);
-        }
-}
-
-/* out[r][c] = in[c][r], in tiles that stay in the cache. */
-static void transpose(uint8_t *out, const uint8_t *in, uint64_t rows, uint64_t columns,
-                      size_t bytes)
-{
-    enum { TILE = 32 };
-    for (uint64_t r0 = 0; r0 < rows; r0 += TILE)
-        for (uint64_t c0 = 0; c0 < columns; c0 += TILE)
-            for (uint64_t r = r0; r < rows && r < r0 + TILE; r++)
-                for (uint64_t c = c0; c < columns && c < c0 + TILE; c++)
-                    memcpy(out + (r * columns + c) * bytes, in + (c * rows + r) * bytes, bytes);
-}
-
 /* ---- Tensors ---- */
 
 static trib_status find_type(const struct reader *r, const struct safetensors_tensor *t,
@@ -353,31 +330,41 @@ static trib_status check_shape(const struct reader *r, const struct safetensors_
                      r->file->name, safetensors_show(t->name).text, expected, found);
 }
 
-/* The data as GGUF has it: where it lies, or a changed copy. */
-static trib_status make_data(const struct reader *r, const struct safetensors_tensor *t,
-                             const struct row *row, uint32_t dims, enum dtype *type,
-                             const uint8_t **out)
+/* How a tensor lies, of two dimensions or a bias. */
+static void set_order(const struct reader *r, const struct row *row, struct gguf_tensor *t)
 {
     const struct hf_config *c = &r->folder->config;
-    size_t size = *type == DTYPE_F32 ? 4 : 2;
-    bool bias = dims == 1 && row->columns != SIZE_NONE;
-    bool single = *type != DTYPE_F32 && (dims == 1 || row->change & SINGLE);
-    int moved = row->change & (PERMUTED_Q | PERMUTED_K | (bias ? 0 : TRANSPOSED));
-    uint8_t *changed = NULL;
-    *out = t->data;
-    if (moved || (uintptr_t)t->data % size != 0) {
-        changed = hf_own(r->folder, t->bytes);
-        if (!changed)
+    if (row->change & (PERMUTED_Q | PERMUTED_K)) {
+        t->order = GGUF_HALVES;
+        t->heads = row->change & PERMUTED_Q ? c->heads : c->kv_heads;
+    } else if (row->change & TRANSPOSED && t->dims == 2) {
+        t->order = GGUF_ACROSS;
+    }
+}
+
+/* A vector, which is copied in order, and what must be float32 or is not aligned. Matrices stay
+ * where they lie, in their order: a copy of them would take memory for as long as the folder is
+ * open. */
+static trib_status make_data(const struct reader *r, const struct row *row, struct gguf_tensor *t)
+{
+    size_t size = dtype_info(t->type)->bytes;
+    bool single = t->type != DTYPE_F32 && (t->dims == 1 || row->change & SINGLE);
+    bool turned = t->dims == 1 && t->order != GGUF_IN_ORDER;
+    if (turned || (uintptr_t)t->data % size != 0) {
+        uint8_t *copy = hf_own(r->folder, t->bytes);
+        if (!copy)
             return error_no_memory(r->error, "a tensor", t->bytes);
-        if (moved & TRANSPOSED)
-            transpose(changed, t->data, t->shape[1], t->shape[0], size);
-        else if (moved)
-            permute(changed, t->data, c->head_dim, moved & PERMUTED_Q ? c->heads : c->kv_heads,
-                    size * (size_t)(dims == 1 ? 1 : t->shape[1]));
-        else
-            memcpy(changed, t->data, t->bytes);
-        *out = changed;
+        if (turned) {
+            struct gguf_tensor column = *t; /* [rows][1] */
+            column.shape[0] = 1;
+            column.shape[1] = t->shape[0];
+            gguf_copy(&column, 0, (size_t)t->elements, copy);
+            t->order = GGUF_IN_ORDER;
+        } else {
+            memcpy(copy, t->data, t->bytes);
+        }
         file_map_release(safetensors_map(r->file), t->data, t->bytes);
+        t->data = copy;
     }
     if (!single && !(row->change & PLUS_ONE))
         return TRIB_OK;
@@ -385,9 +372,10 @@ static trib_status make_data(const struct reader *r, const struct safetensors_te
     if (!numbers)
         return error_no_memory(r->error, "a tensor", t->bytes);
     for (uint64_t i = 0; i < t->elements; i++)
-        numbers[i] = element(*type, *out, i) + (row->change & PLUS_ONE ? 1.0f : 0.0f);
-    *type = DTYPE_F32;
-    *out = (const uint8_t *)numbers;
+        numbers[i] = element(t->type, t->data, i) + (row->change & PLUS_ONE ? 1.0f : 0.0f);
+    t->type = DTYPE_F32;
+    t->bytes = t->elements * sizeof *numbers;
+    t->data = (const uint8_t *)numbers;
     return TRIB_OK;
 }
 
@@ -410,13 +398,10 @@ static trib_status read_tensor(struct reader *r, const struct safetensors_tensor
     uint64_t rows = size_of(folder, row->rows), columns = size_of(folder, row->columns);
     uint32_t dims = place.bias || row->columns == SIZE_NONE ? 1 : 2;
     bool lies_transposed = dims == 2 && row->change & TRANSPOSED;
-    const uint8_t *data = NULL;
     trib_status status = find_type(r, t, &type);
     if (status == TRIB_OK)
         status = lies_transposed ? check_shape(r, t, dims, columns, rows)
                                  : check_shape(r, t, dims, rows, columns);
-    if (status == TRIB_OK)
-        status = make_data(r, t, row, dims, &type, &data);
     if (status != TRIB_OK)
         return status;
     char name[NAME_MOST];
@@ -428,9 +413,14 @@ static trib_status read_tensor(struct reader *r, const struct safetensors_tensor
     if (!place.bias)
         r->seen[place.block == NO_BLOCK ? folder->config.layers * BLOCK_ROWS + index
                                         : (uint64_t)place.block * BLOCK_ROWS + index] = true;
-    return hf_tensor_add(folder, name, type, dims,
-                         dims == 1 ? (uint64_t[]){rows, 1} : (uint64_t[]){columns, rows}, data,
-                         r->error);
+    status = hf_tensor_add(folder, name, type, dims,
+                           dims == 1 ? (uint64_t[]){rows, 1} : (uint64_t[]){columns, rows}, t->data,
+                           r->error);
+    if (status != TRIB_OK)
+        return status;
+    struct gguf_tensor *added = &folder->tensors[folder->tensor_count - 1];
+    set_order(r, row, added);
+    return make_data(r, row, added);
 }
 
 /* Every block and the model have what they need. */

@@ -153,12 +153,14 @@ struct walk {
     const struct kernels *kernels;
     trib_error *error;
     uint64_t matrix_bytes, vector_floats; /* counted */
+    uint64_t staged_bytes;                /* the largest matrix that does not lie in order */
     size_t used;                          /* tensors of the file that are part of the model */
 
     /* Of loading; NULL while counting. */
     struct weights *weights;
     char *next_matrix;
     float *next_vector;
+    void *staging; /* [staged_bytes] */
     int threads;
     struct load_watch watch;
     uint64_t total; /* matrix_bytes of the count */
@@ -226,6 +228,12 @@ static void take_matrix(struct walk *walk, const struct tensor_row *row,
 {
     size_t inputs = size_of(walk->config, row->inputs);
     const char *stored = (const char *)t->data;
+    if (t->order != GGUF_IN_ORDER) {
+        walk->staged_bytes = t->bytes > walk->staged_bytes ? t->bytes : walk->staged_bytes;
+        if (walk->weights)
+            gguf_copy(t, 0, (size_t)t->elements, walk->staging);
+        stored = walk->staging;
+    }
     for (size_t i = 0; i < SLICES && row->slices[i].outputs != NOTHING; i++) {
         size_t outputs = size_of(walk->config, row->slices[i].outputs);
         size_t bytes = weight_bytes(walk->kernels, t->type, outputs, inputs);
@@ -372,7 +380,7 @@ trib_status weights_measure(const struct model_config *config, const struct gguf
 {
     struct walk walk = {.config = config, .file = file, .kernels = kernels, .error = error};
     trib_status status = count(&walk);
-    *bytes = walk.matrix_bytes + walk.vector_floats * sizeof(float) +
+    *bytes = walk.matrix_bytes + walk.staged_bytes + walk.vector_floats * sizeof(float) +
              config->layers * sizeof(struct layer_weights);
     return status;
 }
@@ -389,7 +397,9 @@ trib_status weights_load(struct weights *w, const struct model_config *config,
     w->layers = calloc(config->layers, sizeof *w->layers);
     w->vectors = memory_zeroed(walk.vector_floats * sizeof(float));
     w->packed = memory_large(walk.matrix_bytes);
-    if (!w->layers || !w->vectors || !w->packed) {
+    void *staging = malloc(walk.staged_bytes + 1);
+    if (!w->layers || !w->vectors || !w->packed || !staging) {
+        free(staging);
         weights_close(w);
         return error_no_memory(error, "the weights", walk.matrix_bytes);
     }
@@ -400,10 +410,12 @@ trib_status weights_load(struct weights *w, const struct model_config *config,
                          .weights = w,
                          .next_matrix = w->packed,
                          .next_vector = w->vectors,
+                         .staging = staging,
                          .threads = threads,
                          .watch = watch,
                          .total = walk.matrix_bytes};
     status = take_all(&walk);
+    free(staging);
     if (status != TRIB_OK)
         weights_close(w);
     return status;

@@ -6,6 +6,7 @@
 #include "file/hf_folder.h"
 #include "gguf_expect.h"
 #include "hf_build.h"
+#include "random.h"
 #include "test.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -41,6 +42,30 @@ static void assert_permuted(const struct gguf *file, const char *name, uint64_t 
                     assert_true(number_of(file, name, row * columns + c) ==
                                 hf_build_number(from * columns + c));
                 }
+}
+
+/* Any piece of a tensor that does not lie in order is what its elements are one by one; nothing
+ * behind it is written. */
+static void pieces_of_orders(const struct gguf *file, const char *name)
+{
+    const struct gguf_tensor *t = gguf_find_tensor(file, name);
+    struct random random = random_start(5);
+    uint8_t piece[4096], one[4];
+    assert_non_null(t);
+    size_t bytes = dtype_info(t->type)->bytes;
+    assert_true(t->order != GGUF_IN_ORDER && t->bytes <= sizeof piece);
+    for (int i = 0; i < 100; i++) {
+        uint64_t first = random_below(&random, t->elements);
+        size_t count = random_below(&random, t->elements - first + 1);
+        memset(piece, 0xa5, sizeof piece);
+        gguf_copy(t, first, count, piece);
+        for (size_t j = 0; j < count; j++) {
+            gguf_copy(t, first + j, 1, one);
+            assert_memory_equal(piece + j * bytes, one, bytes);
+        }
+        for (size_t j = count * bytes; j < sizeof piece; j++)
+            assert_int_equal(piece[j], 0xa5);
+    }
 }
 
 static void llama(void **state)
@@ -79,6 +104,7 @@ static void llama(void **state)
         assert_permuted(file, "blk.0.attn_q.weight", 4, 4, 16);
         assert_permuted(file, "blk.1.attn_k.weight", 2, 4, 16);
         assert_permuted(file, "blk.1.attn_q.bias", 4, 4, 1);
+        pieces_of_orders(file, "blk.1.attn_k.weight");
         gguf_close(file);
         hf_build_close(&b);
     }
@@ -180,6 +206,8 @@ static void gpt2_is_transposed(void **state)
                         hf_build_number(c * 12 + r));
     assert_int_equal(gguf_find_tensor(file, "position_embd.weight")->type, DTYPE_F32);
     assert_true(number_of(file, "blk.0.attn_qkv.bias", 11) == hf_build_number(11));
+    pieces_of_orders(file, "blk.0.attn_qkv.weight");
+    pieces_of_orders(file, "blk.0.ffn_down.weight");
     gguf_close(file);
     hf_build_close(&b);
 }
@@ -510,5 +538,6 @@ int main(void)
         cmocka_unit_test(refuses_tensors),
         cmocka_unit_test(refuses_vocabularies),
     };
+    random_seed();
     return cmocka_run_group_tests_name("hf_folder", tests, NULL, NULL);
 }
