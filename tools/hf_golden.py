@@ -188,6 +188,11 @@ def models_of(vocabulary):
         "gemma2": (t.Gemma2Config(**grouped, head_dim=32, query_pre_attn_scalar=32, sliding_window=16), "gemma"),
         "gemma3": (t.Gemma3TextConfig(**dict(grouped, num_hidden_layers=7), head_dim=32, query_pre_attn_scalar=32,
                                       sliding_window=16), "gemma"),
+        "gemma3-images": (t.Gemma3Config(
+            text_config=dict(grouped, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32, sliding_window=16,
+                             vocab_size=vocabulary["gemma"], model_type="gemma3_text"),
+            vision_config=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2,
+                               image_size=56, patch_size=14, model_type="siglip_vision_model"), mm_tokens_per_image=4), "gemma"),
         "phi3": (t.Phi3Config(**grouped, sliding_window=None, pad_token_id=0), "phi-3"),
         "phi3-long": (t.Phi3Config(**grouped, sliding_window=None, pad_token_id=0, rope_parameters=long,
                                    original_max_position_embeddings=64), "phi-3"),
@@ -201,6 +206,7 @@ def models_of(vocabulary):
 
 CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
            "qwen3": "Qwen3ForCausalLM", "gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM",
+           "gemma3": "Gemma3ForConditionalGeneration",
            "phi3": "Phi3ForCausalLM", "gpt2": "GPT2LMHeadModel", "bert": "BertModel"}
 
 
@@ -337,7 +343,7 @@ def compare(trib, path, python):
                     there = torch.tensor(json.loads(run.stdout.strip().split("\n")[-1]), dtype=torch.float64)
                     error = ((there[:, :theirs.shape[1]] - theirs).abs().max() / theirs.abs().max()).item()
                     # llama.cpp looks GELU up in a table of half-precision numbers, 5e-4 apart.
-                    bound = 1e-3 if name in ("gemma2", "gemma3", "gpt2", "bert") else 2e-5
+                    bound = 1e-3 if name in ("gemma2", "gemma3", "gemma3-images", "gpt2", "bert") else 2e-5
                     said = f"largest difference {error:.1e}" + ("" if error < bound else ", TOO LARGE")
                     run.returncode = error >= bound
             failed += bool(run.returncode)

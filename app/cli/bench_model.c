@@ -1,11 +1,8 @@
 /* trib bench model: what a model does in a second, as a share of what the machine allows.
  *
- * The tokens are fixed, so that the hash of the logits is the same for any number of threads. A
- * pass must read all matrices and the keys and values that are seen, once, and compute two
- * operations for every element of a matrix and token; the rest is overhead.
- *
- * rows is what a step of N sequences at once needs of the matrices: N tokens in one pass, all with
- * logits. They are N tokens of one sequence here.
+ * A pass must read all matrices and the keys and values that are seen, once, and compute two
+ * operations for every element of a matrix and token; the rest is overhead. What is timed stands in
+ * bench_model_pass.c.
  */
 #include "bench_model.h"
 
@@ -13,16 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "bench_kv.h"
 
 enum { PREFILL, ROWS, DECODE, CASES };
 
 static const char *const case_names[CASES] = {"prefill", "rows", "decode"};
 
-enum { MOST_MODELS = 64 };
+enum { MOST_MODELS = 64, ROWS_MOST = 4096 };
 
 struct values {
     const char *cases, *kv;
@@ -37,7 +31,7 @@ struct values {
 static const struct option_row options[] = {
     {"case", 0, OPTION_STRING, VALUE(cases), "LIST", "of prefill, rows and decode (default: all)"},
     {"prompt", 0, OPTION_SIZES, VALUE(prompt), "LIST", "tokens of prefill (default: 512,2048)"},
-    {"rows", 0, OPTION_SIZES, VALUE(rows), "LIST", "tokens of one pass (default: 8,32)"},
+    {"rows", 0, OPTION_SIZES, VALUE(rows), "LIST", "sequences of a step of rows (default: 8,32)"},
     {"depth", 0, OPTION_SIZES, VALUE(depth), "LIST",
      "tokens before those of decode, such as 4k (default: 0,4k,16k)"},
     {"tokens", 'n', OPTION_SIZE, VALUE(tokens), "N", "tokens of decode (default: 64)"},
@@ -69,69 +63,6 @@ struct bench {
     trib_error error;
 };
 
-/* What is timed: passes of `tokens` tokens after `depth` others. */
-struct pass {
-    struct bench *b;
-    const char *kv;
-    size_t which, tokens, depth;
-    size_t hashed; /* runs, from the first on, whose logits are hashed */
-    size_t most;   /* tokens of a session, after which it begins anew */
-    trib_session *session;
-    size_t sessions; /* so far: each begins with another token, so that no prompt is cached */
-    int32_t *ids;    /* [most] */
-    float *logits;   /* [tokens][V], of rows */
-    XXH64_hash_t hash;
-};
-
-static trib_status new_session(struct pass *p, trib_error *error)
-{
-    trib_session_close(p->session);
-    p->ids[0] = (int32_t)((13 + p->sessions++) % p->b->shape.vocabulary);
-    trib_status status = trib_session_open(&p->session, p->b->engine, NULL, error);
-    if (status == TRIB_OK && p->depth > 0)
-        status = trib_session_append(p->session, p->ids, p->depth, error);
-    return status;
-}
-
-/* A prompt begins a session; of decode one goes on for as long as there is room. */
-static trib_status pass_run(void *context, size_t number, trib_error *error)
-{
-    struct pass *p = context;
-    size_t V = p->b->shape.vocabulary, length = trib_session_length(p->session);
-    trib_status status = TRIB_OK;
-    if (length + p->tokens > p->most) {
-        status = new_session(p, error);
-        length = p->depth;
-    }
-    if (status != TRIB_OK)
-        return status;
-    status = p->which == ROWS
-                 ? trib_session_score(p->session, p->ids + length, p->tokens, p->logits, error)
-                 : trib_session_append(p->session, p->ids + length, p->tokens, error);
-    if (status == TRIB_OK && number < p->hashed)
-        p->hash = XXH3_64bits_withSeed(trib_session_logits(p->session), V * sizeof(float), p->hash);
-    return status;
-}
-
-static trib_status pass_open(struct pass *p, trib_error *error)
-{
-    size_t V = p->b->shape.vocabulary;
-    p->ids = malloc(p->most * sizeof *p->ids);
-    p->logits = p->which == ROWS ? malloc(p->tokens * V * sizeof *p->logits) : NULL;
-    if (!p->ids || (p->which == ROWS && !p->logits))
-        return bench_no_memory(error);
-    for (size_t i = 0; i < p->most; i++)
-        p->ids[i] = (int32_t)((i * 7919 + 13) % V);
-    return new_session(p, error);
-}
-
-static void pass_close(struct pass *p)
-{
-    trib_session_close(p->session);
-    free(p->ids);
-    free(p->logits);
-}
-
 /* As much as a pass reads: the bandwidth of the caches that hold a small model, or of memory. */
 static size_t bytes_to_read(const struct bench_model_row *row)
 {
@@ -141,20 +72,31 @@ static size_t bytes_to_read(const struct bench_model_row *row)
     return row->bytes > (double)least ? (size_t)row->bytes & ~(size_t)4095 : least;
 }
 
+/* Of a run whose tokens have `before` others before them. The rows of a step see their own
+ * sequences alone. */
+static void count_work(struct bench_model_row *row, const struct bench_work *work, bool rows,
+                       double before)
+{
+    double runs = rows ? row->tokens_of_run : 1, tokens = rows ? 1 : row->tokens_of_run;
+    double kv = (before + tokens) * work->kv_bytes;
+    row->operations = runs * bench_work_operations(work, tokens, before, 1);
+    row->bytes = bench_work_bytes(work, tokens, before) + (runs - 1) * kv;
+}
+
 /* One row. A run of decode is one token, so that its median is over tokens; the sessions of one run
  * into the next, and what a token sees is taken as in the middle. */
 static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens, size_t depth)
 {
-    bool decode = which == DECODE;
+    bool decode = which == DECODE, rows = which == ROWS;
     size_t context = b->shape.context, step = decode ? 1 : tokens;
     size_t most = decode ? depth + 2 * tokens + 1 : tokens;
-    struct pass p = {.b = b,
-                     .kv = kv,
-                     .which = which,
-                     .tokens = step,
-                     .depth = depth,
-                     .hashed = decode ? tokens : 1,
-                     .most = context && most > context ? context : most};
+    struct bench_pass p = {.engine = b->engine,
+                           .vocabulary = b->shape.vocabulary,
+                           .rows = rows,
+                           .tokens = step,
+                           .depth = depth,
+                           .hashed = decode ? tokens : 1,
+                           .most = context && (rows || most > context) ? context : most};
     struct bench_work work;
     trib_memory memory;
     trib_engine_options engine = {
@@ -166,34 +108,32 @@ static int pass_row(struct bench *b, size_t which, const char *kv, size_t tokens
     const char *table = trib_engine_kernels(b->engine);
     struct bench_arithmetic arithmetic = bench_arithmetic_of(work.type, table);
     double before = (double)depth + (decode ? 0.5 * (double)tokens : 0);
-    struct bench_model_row row = {
-        .model = b->path,
-        .name = case_names[which],
-        .type = work.type,
-        .kv = kv,
-        .table = table,
-        .tokens = tokens,
-        .depth = depth,
-        .tokens_of_run = (double)step,
-        .threads = b->threads,
-        .operations =
-            bench_work_operations(&work, (double)step, before, which == ROWS ? (double)step : 1),
-        .bytes = bench_work_bytes(&work, (double)step, before),
-        .peak_of = arithmetic.name};
-    struct bench_subject subject = {.run = pass_run,
+    struct bench_model_row row = {.model = b->path,
+                                  .name = case_names[which],
+                                  .type = work.type,
+                                  .kv = kv,
+                                  .table = table,
+                                  .tokens = tokens,
+                                  .depth = depth,
+                                  .tokens_of_run = (double)step,
+                                  .threads = b->threads,
+                                  .peak_of = arithmetic.name};
+    count_work(&row, &work, rows, before);
+    struct bench_subject subject = {.run = bench_pass_run,
                                     .context = &p,
                                     .what = arithmetic.what,
                                     .memory = b->reading,
                                     .bytes = bytes_to_read(&row),
                                     .threads = b->threads};
     bench_progress("%s %s: %zu tokens at depth %zu", row.name, kv, tokens, depth);
-    status = pass_open(&p, &b->error);
+    status = bench_pass_open(&p, &b->error);
     if (status == TRIB_OK)
         status = bench_time(&subject, decode ? 0 : (double)b->v.seconds,
                             decode ? tokens : b->v.repeat, &row.timing, &b->error);
-    pass_close(&p);
+    bench_pass_close(&p);
     if (status != TRIB_OK)
         return complain(&b->error);
+    count_work(&row, &work, rows, rows ? bench_pass_before(&p) : before);
     memcpy(&row.peak, (const char *)&row.timing.limits + arithmetic.peak, sizeof row.peak);
     row.hash = p.hash;
     int result = bench_model_print(&row, b->format, b->first);
@@ -223,7 +163,9 @@ static int case_rows(struct bench *b, size_t which, const char *kv)
     int status = EXIT_SUCCESS;
     for (size_t i = 0; i < sizes->count && status == EXIT_SUCCESS; i++) {
         size_t size = sizes->values[i];
-        if (which == DECODE) {
+        if (which == ROWS) {
+            status = pass_row(b, which, kv, size, 0);
+        } else if (which == DECODE) {
             if (size < context && v->tokens < context - size)
                 status = pass_row(b, which, kv, v->tokens, size);
             else
@@ -296,7 +238,7 @@ static int check(const struct command *self, struct bench *b)
         (status = check_sizes(self, "repeat", &repeat, 1, 1 << 20)) ||
         (status = check_sizes(self, "tokens", &tokens, 1, 1 << 20)) ||
         (status = check_sizes(self, "prompt", &v->prompt, 1, (size_t)1 << 24)) ||
-        (status = check_sizes(self, "rows", &v->rows, 1, 65536)) ||
+        (status = check_sizes(self, "rows", &v->rows, 1, ROWS_MOST)) ||
         (status = check_sizes(self, "depth", &v->depth, 0, (size_t)1 << 24)))
         return status;
     b->threads = (int)v->threads;
@@ -342,8 +284,9 @@ const struct command bench_model_command = {
     .operands = "MODEL...",
     .summary = "Models: prefill, rows and decode ('trib bench MODEL...' does the same)",
     .description =
-        "prefill: a prompt. rows: as many tokens in one pass as that many sequences in a step,\n"
-        "all with logits. decode: token after token behind DEPTH others, computed before.\n"
+        "prefill: a prompt. rows: a step of as many sequences, a token each, which have nothing "
+        "in\n"
+        "common. decode: token after token behind DEPTH others, computed before.\n"
         "Prints the median and the least time of a pass, of decode of a token, and the share of\n"
         "this machine's limit, the larger of bytes / read bandwidth and operations / arithmetic\n"
         "peak, measured around the row's own runs, on the same threads; the column OF says which\n"

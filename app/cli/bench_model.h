@@ -32,6 +32,30 @@ struct bench_arithmetic {
 
 struct bench_arithmetic bench_arithmetic_of(const char *type, const char *table);
 
+/* What is timed: `tokens` tokens after `depth` others, or with `rows` a step of as many sequences.
+ */
+struct bench_pass {
+    trib_engine *engine;
+    size_t vocabulary;
+    bool rows;
+    size_t tokens, depth;
+    size_t hashed; /* runs, from the first on, whose logits are hashed */
+    size_t most;   /* tokens of a session at most, after which it begins anew */
+    trib_session *session;
+    size_t sessions;      /* so far */
+    trib_append *appends; /* [tokens] of rows */
+    int32_t *ids;         /* [most]; of rows [tokens] */
+    size_t runs, before;  /* of rows: steps so far, and the tokens that sequences had before them */
+    uint64_t hash;
+};
+
+trib_status bench_pass_open(struct bench_pass *pass, trib_error *error);
+trib_status bench_pass_run(void *pass, size_t number, trib_error *error);
+void bench_pass_close(struct bench_pass *pass);
+
+/* Tokens that each sequence of rows had before a step, on average. */
+double bench_pass_before(const struct bench_pass *pass);
+
 struct bench_model_row {
     const char *model, *name, *type, *kv, *table;
     size_t tokens, depth; /* tokens of a case; of decode a run is one of them */

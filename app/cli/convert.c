@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "commands.h"
+#include "load.h"
 #include "progress.h"
-#include "tributary/model.h"
 
 struct values {
     const char *type;
@@ -34,6 +34,7 @@ static int run(const struct command *self, int argc, char **argv)
         return status;
     if (trib_model_open(&model, argv[first], &error) != TRIB_OK)
         return complain(&error);
+    say_note(model);
     catch_interrupts();
     progress_open(&progress, 0, 0);
     status = EXIT_SUCCESS;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "load.h"
 #include "tributary/engine.h"
 
 struct values {
@@ -242,6 +243,7 @@ static int run(const struct command *self, int argc, char **argv)
     const char *path = argv[first];
     if (trib_model_open(&model, path, &error) != TRIB_OK)
         return complain(&error);
+    say_note(model);
     struct verdict verdict = judge(model, &v);
     trib_text name = architecture(model);
     status = EXIT_SUCCESS;

@@ -29,10 +29,17 @@ void load_cache(trib_engine_options *options, const struct cache_values *cache)
     options->report = note;
 }
 
+void say_note(const trib_model *model)
+{
+    if (trib_model_note(model))
+        fprintf(stderr, "trib: %s\n", trib_model_note(model));
+}
+
 trib_status load_engine(trib_engine **out, const trib_model *model, trib_engine_options options,
                         trib_error *error)
 {
     struct progress bar;
+    say_note(model);
     progress_open(&bar, 0, 0);
     options.progress = show;
     options.progress_context = &bar;

@@ -1,5 +1,6 @@
-/* Opening an engine while a progress bar says how far loading is, and the options of the folder
- * that keeps its keys and values, the same for every command that continues texts. */
+/* Opening an engine while a progress bar says how far loading is, what there is to be said of a
+ * model, and the options of the folder that keeps an engine's keys and values, the same for every
+ * command that continues texts. */
 #ifndef CLI_LOAD_H
 #define CLI_LOAD_H
 
@@ -24,7 +25,10 @@ struct cache_values {
 /* Puts them into an engine's options; what is wrong in the folder will be said on stderr. */
 void load_cache(trib_engine_options *options, const struct cache_values *cache);
 
-/* trib_engine_open with a bar, once loading has taken a second. */
+/* Says trib_model_note, if there is one, on standard error. */
+void say_note(const trib_model *model);
+
+/* say_note, and trib_engine_open with a bar, once loading has taken a second. */
 trib_status load_engine(trib_engine **out, const trib_model *model, trib_engine_options options,
                         trib_error *error);
 

@@ -36,6 +36,10 @@ typedef struct trib_model trib_model;
  * folder whose architecture, tokenizer or settings are not known). */
 trib_status trib_model_open(trib_model **out, const char *path, trib_error *error);
 
+/* What one should be told of the model, in one line: that a part of the folder is not used, such as
+ * what sees images. NULL: nothing. Valid until the model is closed. */
+const char *trib_model_note(const trib_model *model);
+
 /* NULL is allowed. Engines and decoders of the model must be closed before. */
 void trib_model_close(trib_model *model);
 

@@ -41,6 +41,11 @@ void trib_model_close(trib_model *model)
     free(model);
 }
 
+const char *trib_model_note(const trib_model *model)
+{
+    return model->file->note;
+}
+
 uint32_t trib_model_version(const trib_model *model)
 {
     return model->file->version;

@@ -255,6 +255,7 @@ trib_status gguf_assemble(struct gguf **out, const struct gguf_pieces *pieces, c
         return status;
     }
     file->version = 0;
+    file->note = pieces->note;
     index->maps = pieces->maps;
     index->map_count = pieces->map_count;
     index->owner = pieces->owner;

@@ -82,6 +82,7 @@ struct gguf_tensor {
 
 struct gguf {
     const char *name; /* for messages: the path */
+    const char *note; /* what whoever opens it should be told, one line; NULL: nothing */
     uint32_t version; /* 0: assembled */
     uint64_t size;    /* of the file, or of all parts, bytes */
     size_t value_count;
@@ -120,7 +121,8 @@ struct gguf_pieces {
     size_t tensor_count;
     const struct file_map *const *maps; /* [map_count]: files in which data may lie */
     size_t map_count;
-    void *owner; /* of all of the above but `tensors`, which are copied */
+    const char *note; /* or NULL */
+    void *owner;      /* of all of the above but `tensors`, which are copied */
     void (*release)(void *owner);
 };
 

@@ -40,6 +40,7 @@ struct hf_config {
     uint64_t context;     /* positions */
     uint64_t token_types; /* of BERT */
     bool tied;            /* output matrix and embedding are one */
+    bool of_images;       /* the text part of a model that sees images, too */
 };
 
 /* Memory that tensors point to besides the files. */
@@ -56,6 +57,8 @@ struct hf_folder {
     struct gguf_tensor *tensors;  /* with names in `blocks` */
     size_t tensor_count, tensor_capacity;
     uint64_t vocabulary; /* V, rows of the embedding */
+    size_t left_out;     /* tensors of what is not the text part */
+    char note[128];      /* for whoever opens the folder, if there were any */
     struct hf_block *blocks;
     uint8_t *bytes; /* the metadata as a GGUF file */
 };

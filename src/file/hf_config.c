@@ -14,22 +14,20 @@
 
 enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 24, MOST_CONTEXT = 1 << 30 };
 
+/* Sees images, too; text_config is its text part. */
+#define OF_IMAGES "Gemma3ForConditionalGeneration"
+
 static const struct {
     const char *theirs;
     const char *name;
     enum hf_kind kind;
 } architectures[] = {
-    {"LlamaForCausalLM", "llama", HF_LLAMA},
-    {"MistralForCausalLM", "llama", HF_LLAMA},
-    {"Qwen2ForCausalLM", "qwen2", HF_QWEN2},
-    {"Qwen3ForCausalLM", "qwen3", HF_QWEN3},
-    {"Gemma2ForCausalLM", "gemma2", HF_GEMMA2},
-    {"Gemma3ForCausalLM", "gemma3", HF_GEMMA3},
-    {"Phi3ForCausalLM", "phi3", HF_PHI3},
-    {"GPT2LMHeadModel", "gpt2", HF_GPT2},
-    {"BertModel", "bert", HF_BERT},
-    {"BertForMaskedLM", "bert", HF_BERT},
-    {"BertForPreTraining", "bert", HF_BERT},
+    {"LlamaForCausalLM", "llama", HF_LLAMA},    {"MistralForCausalLM", "llama", HF_LLAMA},
+    {"Qwen2ForCausalLM", "qwen2", HF_QWEN2},    {"Qwen3ForCausalLM", "qwen3", HF_QWEN3},
+    {"Gemma2ForCausalLM", "gemma2", HF_GEMMA2}, {"Gemma3ForCausalLM", "gemma3", HF_GEMMA3},
+    {OF_IMAGES, "gemma3", HF_GEMMA3},           {"Phi3ForCausalLM", "phi3", HF_PHI3},
+    {"GPT2LMHeadModel", "gpt2", HF_GPT2},       {"BertModel", "bert", HF_BERT},
+    {"BertForMaskedLM", "bert", HF_BERT},       {"BertForPreTraining", "bert", HF_BERT},
 };
 
 /* Activations by the field that names them; the value that is computed, or another name of it. */
@@ -58,26 +56,34 @@ static const struct {
     {HF_GEMMA3, "use_bidirectional_attention", false},
 };
 
-/* The counts of every model. */
+/* The counts of every model. Files of Gemma 3 leave out what is as usual. */
 static const struct {
     const char *key; /* of GGUF, after the architecture */
     const char *names[3];
     uint64_t most;
     size_t field;
+    uint64_t of_gemma3;
 } counts[] = {
     {"context_length",
      {"max_position_embeddings", "n_positions", "n_ctx"},
      MOST_CONTEXT,
-     offsetof(struct hf_config, context)},
-    {"embedding_length", {"hidden_size", "n_embd"}, MOST_WIDTH, offsetof(struct hf_config, width)},
+     offsetof(struct hf_config, context),
+     131072},
+    {"embedding_length",
+     {"hidden_size", "n_embd"},
+     MOST_WIDTH,
+     offsetof(struct hf_config, width),
+     2304},
     {"block_count",
      {"num_hidden_layers", "n_layer"},
      MOST_LAYERS,
-     offsetof(struct hf_config, layers)},
+     offsetof(struct hf_config, layers),
+     26},
     {"attention.head_count",
      {"num_attention_heads", "n_head"},
      MOST_WIDTH,
-     offsetof(struct hf_config, heads)},
+     offsetof(struct hf_config, heads),
+     8},
 };
 
 /* "ARCHITECTURE.KEY" */
@@ -102,6 +108,23 @@ static void put_f32(struct hf_folder *folder, const char *key, double value)
     gguf_put_f32(folder->metadata, full_key(folder, key).text, (float)value);
 }
 
+/* Goes on with the object of the text part, and what stands beside it and not in it. */
+static trib_status enter_text_config(struct hf_folder *folder, trib_error *error)
+{
+    struct json_file *file = &folder->config_json;
+    json_t *text = json_object_get(file->root, "text_config");
+    if (!text || !json_is_object(text))
+        return error_set(error, TRIB_FORMAT, "%s: text_config: expected an object, found %s",
+                         file->name, json_kind(text));
+    json_incref(text);
+    json_object_del(file->root, "text_config");
+    json_object_update_missing(text, file->root);
+    json_decref(file->root);
+    file->root = text;
+    folder->config.of_images = true;
+    return TRIB_OK;
+}
+
 static trib_status find_architecture(struct hf_folder *folder, trib_error *error)
 {
     const struct json_file *file = &folder->config_json;
@@ -117,7 +140,7 @@ static trib_status find_architecture(struct hf_folder *folder, trib_error *error
             gguf_put_string(folder->metadata, "general.architecture",
                             slice_of(architectures[i].name));
             gguf_put_string(folder->metadata, "general.type", slice_of("model"));
-            return TRIB_OK;
+            return json_is(name, OF_IMAGES) ? enter_text_config(folder, error) : TRIB_OK;
         }
     struct slice found = slice_of(json_kind(name));
     if (name && json_is_string(name))
@@ -163,6 +186,7 @@ static trib_status check_switches(const struct hf_folder *folder, trib_error *er
 static trib_status read_vocabulary(struct hf_folder *folder, trib_error *error)
 {
     const struct json_file *file = &folder->config_json;
+    folder->vocabulary = folder->config.kind == HF_GEMMA3 ? 262208 : 0;
     trib_status status =
         json_get_count(file, file->root, "vocab_size", 1, INT32_MAX, &folder->vocabulary, error);
     if (status == TRIB_OK && folder->vocabulary == 0)
@@ -185,13 +209,15 @@ static trib_status read_counts(struct hf_folder *folder, trib_error *error)
             if (status != TRIB_OK)
                 return status;
         }
+        if (value == 0 && c->kind == HF_GEMMA3)
+            value = counts[i].of_gemma3;
         if (value == 0)
             return error_set(error, TRIB_FORMAT, "%s: %s: expected an integer, found nothing",
                              file->name, counts[i].names[0]);
         memcpy((char *)c + counts[i].field, &value, sizeof value);
         put_u32(folder, counts[i].key, value);
     }
-    c->ffn = c->kind == HF_GPT2 ? 4 * c->width : 0;
+    c->ffn = c->kind == HF_GPT2 ? 4 * c->width : c->kind == HF_GEMMA3 ? 9216 : 0;
     trib_status status =
         json_get_count(file, file->root, c->kind == HF_GPT2 ? "n_inner" : "intermediate_size", 1,
                        MOST_WIDTH, &c->ffn, error);

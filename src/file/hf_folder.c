@@ -266,6 +266,7 @@ trib_status hf_folder_open(struct gguf **out, const char *path, trib_error *erro
                                      .tensor_count = folder->tensor_count,
                                      .maps = folder->maps,
                                      .map_count = folder->shard_count,
+                                     .note = folder->note[0] ? folder->note : NULL,
                                      .owner = folder,
                                      .release = folder_close};
         status = gguf_assemble(out, &pieces, path, error);

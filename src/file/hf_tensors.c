@@ -128,6 +128,9 @@ static const struct {
     {HF_BERT, false, "cls."},
 };
 
+/* Parts of models that see images, which are left out. */
+static const char *const of_images[] = {"vision_tower.", "multi_modal_projector."};
+
 /* A name taken apart. */
 struct place {
     char text[NAME_MOST]; /* without prefix, block and suffix */
@@ -237,11 +240,30 @@ static bool strip_number(struct slice *name, uint64_t most, int64_t *out)
     return true;
 }
 
+static void strip_text_part(struct slice *name)
+{
+    strip(name, "model.");
+    strip(name, "language_model.");
+    strip(name, "model.");
+}
+
+static bool is_of_images(const struct hf_folder *folder, struct slice name)
+{
+    strip(&name, "model.");
+    for (size_t i = 0; i < sizeof of_images / sizeof of_images[0]; i++)
+        if (folder->config.of_images && strip(&name, of_images[i]))
+            return true;
+    return false;
+}
+
 static struct place take_apart(const struct hf_folder *folder, struct slice name)
 {
     enum hf_kind kind = folder->config.kind;
     struct place place = {.block = NO_BLOCK};
-    strip(&name, kind == HF_GPT2 ? "transformer." : kind == HF_BERT ? "bert." : "model.");
+    if (folder->config.of_images) /* "model." stands behind it, and in newer files before it */
+        strip_text_part(&name);
+    else
+        strip(&name, kind == HF_GPT2 ? "transformer." : kind == HF_BERT ? "bert." : "model.");
     struct slice rest = name;
     if (strip(&rest, kind == HF_GPT2   ? "h."
                      : kind == HF_BERT ? "encoder.layer."
@@ -386,6 +408,10 @@ static trib_status read_tensor(struct reader *r, const struct safetensors_tensor
     size_t index;
     if (is_ignored(folder, &place))
         return TRIB_OK;
+    if (is_of_images(folder, t->name)) {
+        folder->left_out++;
+        return TRIB_OK;
+    }
     const struct row *row = find_row(folder, &place, &index);
     if (!row)
         return error_set(r->error, TRIB_UNSUPPORTED,
@@ -459,6 +485,10 @@ trib_status hf_tensors_read(struct hf_folder *folder, trib_error *error)
     }
     if (status == TRIB_OK)
         status = check_complete(&r);
+    if (folder->left_out)
+        snprintf(folder->note, sizeof folder->note,
+                 "%zu tensors that see images are left out: only the text part is used",
+                 folder->left_out);
     free(r.seen);
     return status;
 }

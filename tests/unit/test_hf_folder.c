@@ -30,6 +30,16 @@ static void assert_string(const struct gguf *file, const char *key, const char *
         fail_msg("%s: expected %s, found %.*s", key, expected, (int)text.length, text.bytes);
 }
 
+static void refuse(const struct hf_build *b, trib_status status, const char *says)
+{
+    struct gguf *file;
+    trib_error error = {0};
+    if (hf_folder_open(&file, b->path, &error) != status || !strstr(error.message, says))
+        fail_msg("%s \"%s\": expected %s and \"%s\"", trib_status_name(error.status), error.message,
+                 trib_status_name(status), says);
+    assert_null(file);
+}
+
 /* Row r of q, in the order of adjacent pairs, was row h D + p D/2 + j where r = h D + 2 j + p. */
 static void assert_permuted(const struct gguf *file, const char *name, uint64_t heads, uint64_t D,
                             uint64_t columns)
@@ -156,6 +166,82 @@ static void gemma2_adds_one_to_norms(void **state)
     assert_null(gguf_find_tensor(file, "output.weight"));
     gguf_close(file);
     hf_build_close(&b);
+}
+
+/* The tensors of a Gemma 3 of one layer, E = 16, H = 4, G = 2, D = 4, with the names that begin so.
+ */
+static void put_gemma3(struct hf_build *b, const char *prefix)
+{
+    static const struct {
+        const char *name;
+        uint64_t rows, columns;
+    } tensors[] = {
+        {"embed_tokens", 8, 16},
+        {"norm", 16, 0},
+        {"layers.0.self_attn.q_proj", 16, 16},
+        {"layers.0.self_attn.k_proj", 8, 16},
+        {"layers.0.self_attn.v_proj", 8, 16},
+        {"layers.0.self_attn.o_proj", 16, 16},
+        {"layers.0.self_attn.q_norm", 4, 0},
+        {"layers.0.self_attn.k_norm", 4, 0},
+        {"layers.0.mlp.gate_proj", 24, 16},
+        {"layers.0.mlp.up_proj", 24, 16},
+        {"layers.0.mlp.down_proj", 16, 24},
+        {"layers.0.input_layernorm", 16, 0},
+        {"layers.0.post_attention_layernorm", 16, 0},
+        {"layers.0.pre_feedforward_layernorm", 16, 0},
+        {"layers.0.post_feedforward_layernorm", 16, 0},
+    };
+    for (size_t i = 0; i < COUNT(tensors); i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s%s.weight", prefix, tensors[i].name);
+        hf_build_tensor(b, name, "BF16", tensors[i].columns ? 2 : 1,
+                        (uint64_t[]){tensors[i].rows, tensors[i].columns}, NULL);
+    }
+}
+
+/* Gemma 3 with a part that sees images, under its names of both ages: the text part is opened, with
+ * the usual numbers where text_config is silent, and it is said what is left out. */
+static void gemma3_of_images(void **state)
+{
+    static const struct {
+        const char *text, *vision, *projector;
+    } names[] = {{"language_model.model.", "vision_tower.vision_model.post_layernorm.weight",
+                  "multi_modal_projector.mm_soft_emb_norm.weight"},
+                 {"model.language_model.", "model.vision_tower.vision_model.post_layernorm.weight",
+                  "model.multi_modal_projector.mm_soft_emb_norm.weight"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct hf_build b;
+        hf_build_open(&b);
+        hf_build_text(&b, "config.json",
+                      "{\"architectures\": [\"Gemma3ForConditionalGeneration\"],"
+                      "\"eos_token_id\": [7, 6], \"vision_config\": {\"hidden_size\": 1152},"
+                      "\"text_config\": {\"hidden_size\": 16, \"intermediate_size\": 24,"
+                      "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 4,"
+                      "\"num_hidden_layers\": 1, \"vocab_size\": 8, \"sliding_window\": 1024,"
+                      "\"rope_scaling\": {\"factor\": 8.0, \"rope_type\": \"linear\"}}}");
+        hf_build_text(&b, "tokenizer.json", hf_build_tokenizer);
+        put_gemma3(&b, names[i].text);
+        hf_build_tensor(&b, names[i].vision, "BF16", 1, (uint64_t[]){5}, NULL);
+        hf_build_tensor(&b, names[i].projector, "BF16", 1, (uint64_t[]){5}, NULL);
+        hf_build_weights(&b, "model.safetensors");
+        struct gguf *file = open_folder(&b);
+        assert_string(file, "general.architecture", "gemma3");
+        assert_int_equal(file->tensor_count, 15);
+        assert_non_null(strstr(file->note, "2 tensors"));
+        assert_int_equal(value_of(file, "gemma3.context_length"), 131072);
+        assert_int_equal(value_of(file, "gemma3.attention.sliding_window"), 1024);
+        assert_int_equal(value_of(file, "gemma3.rope.freq_base"), 1000000);
+        assert_int_equal(value_of(file, "gemma3.rope.scaling.factor"), 8);
+        assert_int_equal(value_of(file, "tokenizer.ggml.eos_token_id"), 7);
+        assert_true(number_of(file, "blk.0.attn_q_norm.weight", 3) == hf_build_number(3) + 1);
+        gguf_close(file);
+        hf_build_text(&b, "config.json",
+                      "{\"architectures\": [\"Gemma3ForConditionalGeneration\"]}");
+        refuse(&b, TRIB_FORMAT, "text_config: expected an object, found nothing");
+        hf_build_close(&b);
+    }
 }
 
 static void gpt2_is_transposed(void **state)
@@ -361,16 +447,6 @@ static void shards(void **state)
 
 /* ---- Refusals ---- */
 
-static void refuse(const struct hf_build *b, trib_status status, const char *says)
-{
-    struct gguf *file;
-    trib_error error = {0};
-    if (hf_folder_open(&file, b->path, &error) != status || !strstr(error.message, says))
-        fail_msg("%s \"%s\": expected %s and \"%s\"", trib_status_name(error.status), error.message,
-                 trib_status_name(status), says);
-    assert_null(file);
-}
-
 static void refuses_settings(void **state)
 {
     static const struct {
@@ -528,6 +604,7 @@ int main(void)
         cmocka_unit_test(llama),
         cmocka_unit_test(qwen2),
         cmocka_unit_test(gemma2_adds_one_to_norms),
+        cmocka_unit_test(gemma3_of_images),
         cmocka_unit_test(gpt2_is_transposed),
         cmocka_unit_test(llama3_factors),
         cmocka_unit_test(yarn_and_new_names),
