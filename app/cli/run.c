@@ -256,14 +256,13 @@ static int print_result(const struct job *job)
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)job->hash);
     json_t *result = json_pack(
-        "{s:o, s:I, s:o, s:o, s:s, s:f, s:f, s:s, s:i, s:s}", "prompt_ids",
-        ids_json(job->prompt_ids, job->prompt_count), "cached",
-        (json_int_t)trib_session_cached(job->session), "ids", ids_json(job->ids, job->count),
-        "text", json_text(job->text ? job->text : "", job->text_length), "stop", job->stop,
-        "prefill_tokens_per_s", rate(job->prompt_count, job->prefill_seconds),
-        "decode_tokens_per_s", rate(decode_steps(job), job->decode_seconds), "table",
-        trib_engine_kernels(job->engine), "threads", trib_engine_threads(job->engine), "hash",
-        hash);
+        "{s:o, s:o, s:o, s:s, s:I, s:f, s:f, s:s, s:i, s:s}", "prompt_ids",
+        ids_json(job->prompt_ids, job->prompt_count), "ids", ids_json(job->ids, job->count), "text",
+        json_text(job->text ? job->text : "", job->text_length), "stop", job->stop, "cached",
+        (json_int_t)trib_session_cached(job->session), "prefill_tokens_per_s",
+        rate(job->prompt_count, job->prefill_seconds), "decode_tokens_per_s",
+        rate(decode_steps(job), job->decode_seconds), "table", trib_engine_kernels(job->engine),
+        "threads", trib_engine_threads(job->engine), "hash", hash);
     if (job->speculation.wanted)
         json_object_set_new(result, "speculation",
                             json_pack("{s:I, s:I, s:I}", "steps",

@@ -186,7 +186,7 @@ expect "bench of a model: what the context has no room for" 0 "*decode*" \
     "trib: decode at depth 253: left out, * has a context of 256 tokens" \
     "$trib" bench "$own" --case decode --depth 0,253 --tokens 4
 expect "bench shared: read once or once for each, the hashes are the same" 0 "2" "" \
-    sh -c "'$trib' bench shared '$own' --prefix 128 -N 1,3 -n 2 --json |
+    sh -c "'$trib' bench shared '$own' --case cascade,apart --prefix 128 -N 1,3 -n 2 --json |
         grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
 expect "bench speculate: with guesses or without, the hashes are the same" 0 "1" "" \
     sh -c "'$trib' bench speculate '$own' --prompt 130 -n 40 --repeat 1 --json |
@@ -197,6 +197,14 @@ expect "bench speculate: beyond the context" 1 "" "trib: * has a context of 256 
     "$trib" bench speculate "$own" --prompt 250 -n 40
 expect "bench speculate: too many guesses" 2 "" "trib bench speculate: --draft-tokens: expected 0 to 64*" \
     "$trib" bench speculate "$own" --draft-tokens 65
+line="{\"model\":\"*\",\"case\":\"restart\",\"N\":1,\"prefix\":128,*\"ms_per_step\":$number,*"
+line="$line\"share\":$number,*\"prefill_ms\":$number,\"of_prefill\":$number,*\"hash\":\"*\"}"
+mkdir "$scratch/temporary"
+expect "bench shared: a restart" 0 "$line" "" sh -c \
+    "TMPDIR='$scratch/temporary' '$trib' bench shared '$own' --case restart --prefix 128 --json"
+check "and its folder is gone" rmdir "$scratch/temporary"
+expect "bench shared: nowhere to restart from" 1 "" "trib: no folder can be made below *" \
+    env TMPDIR="$scratch/temporary" "$trib" bench shared "$own" --case restart --prefix 128
 expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
 expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
     "$trib" bench "$own" --case sing
