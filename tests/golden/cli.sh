@@ -152,6 +152,11 @@ for row in prefill:200 decode:1 shared:3; do
 done
 expect "bench merge --json" 0 "{\"case\":\"merge\",*\"share\":$number,*\"hash\":\"*\"}" "*" \
     sh "$scratch/bench" --case merge --json
+expect "bench order --json" 0 \
+    "{\"case\":\"order\",\"of\":\"decode\",*\"ms_any_order\":$number,\"cost\":*\"of\":\"prefill\"*" "*" \
+    sh "$scratch/bench" --case order --kv bf16 --json
+expect "bench order has no csv" 2 "" "trib bench attention: --csv: *order*" \
+    sh "$scratch/bench" --case order --csv
 expect "bench --peers" 0 "*\"table\":\"naive\"*" "*" \
     sh "$scratch/bench" --case decode --kv f32 --peers --json
 for threads in 1 2; do # case, type and hash of 13 rows and a heading
