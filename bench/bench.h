@@ -1,8 +1,9 @@
-/* What the benches of products share: lists of sizes as options, times and their median, a hash of a
+/* What the benches of products share: options, times and their median, a hash of a
  * result, memory in large pages, and how results are written. */
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,16 @@ enum bench_format { TABLE, JSON, CSV };
 
 struct list {
     size_t count, values[LIST_MOST];
+};
+
+/* What a bench of products is asked for: all of these shapes, uses and types. */
+struct options {
+    struct list M, N, K;
+    const char *uses, *types; /* names with commas */
+    int threads;
+    double seconds; /* for each row, at least */
+    size_t bytes;   /* of weights, so that no cache holds them */
+    enum bench_format format;
 };
 
 struct series {
@@ -95,6 +106,35 @@ static inline bool listed(const char *list, const char *name)
         if (strcspn(list, ",") == length && strncasecmp(list, name, length) == 0)
             return true;
     return false;
+}
+
+/* Options over their defaults; whether all of them are understood. */
+static inline bool parse_options(struct options *o, int argc, char **argv)
+{
+    static const struct option rows[] = {
+        {"use", 1, NULL, 'u'},  {"type", 1, NULL, 't'}, {"threads", 1, NULL, 'j'},
+        {"seconds", 1, NULL, 's'}, {"mega", 1, NULL, 'm'}, {"json", 0, NULL, 'J'},
+        {"csv", 0, NULL, 'C'},  {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "M:N:K:", rows, NULL)) != -1;) {
+        bool good = c != '?';
+        if (c == 'M' || c == 'N' || c == 'K')
+            good = parse_list(c == 'M' ? &o->M : c == 'N' ? &o->N : &o->K, optarg);
+        else if (c == 'u')
+            o->uses = optarg;
+        else if (c == 't')
+            o->types = optarg;
+        else if (c == 'j')
+            good = (o->threads = atoi(optarg)) > 0;
+        else if (c == 's')
+            o->seconds = atof(optarg);
+        else if (c == 'm')
+            o->bytes = (size_t)strtoull(optarg, NULL, 10) << 20;
+        else if (c == 'J' || c == 'C')
+            o->format = c == 'J' ? JSON : CSV;
+        if (!good)
+            return false;
+    }
+    return optind == argc;
 }
 
 #endif

@@ -7,7 +7,6 @@
  * c is [M][N] over K terms, whichever way a and b lie: forward y = x w^T, input dx = dy w, weight
  * dw += dy^T x. Times and peaks are medians. The hash is of c: the same for any number of threads.
  */
-#include <getopt.h>
 #include <omp.h>
 #include <stdio.h>
 
@@ -20,14 +19,6 @@ enum { FORWARD = 0, INPUT = 1, WEIGHT = 2, USES = 3 };
 
 static const char *const use_names[USES] = {"forward", "input", "weight"};
 static const char *const type_names[2] = {"f32", "bf16"};
-
-struct options {
-    struct list M, N, K;
-    const char *uses, *types;
-    int threads;
-    double seconds;
-    enum bench_format format;
-};
 
 static float *draw(size_t n, uint64_t seed)
 {
@@ -116,32 +107,6 @@ static bool run(const struct options *o, const struct kernels *kernels, size_t u
     return done;
 }
 
-static bool parse(struct options *o, int argc, char **argv)
-{
-    static const struct option rows[] = {{"use", 1, NULL, 'u'},     {"type", 1, NULL, 't'},
-                                         {"threads", 1, NULL, 'j'}, {"seconds", 1, NULL, 's'},
-                                         {"json", 0, NULL, 'J'},    {"csv", 0, NULL, 'C'},
-                                         {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "M:N:K:", rows, NULL)) != -1;) {
-        bool good = c != '?';
-        if (c == 'M' || c == 'N' || c == 'K')
-            good = parse_list(c == 'M' ? &o->M : c == 'N' ? &o->N : &o->K, optarg);
-        else if (c == 'u')
-            o->uses = optarg;
-        else if (c == 't')
-            o->types = optarg;
-        else if (c == 'j')
-            good = (o->threads = atoi(optarg)) > 0;
-        else if (c == 's')
-            o->seconds = atof(optarg);
-        else if (c == 'J' || c == 'C')
-            o->format = c == 'J' ? JSON : CSV;
-        if (!good)
-            return false;
-    }
-    return optind == argc;
-}
-
 int main(int argc, char **argv)
 {
     struct options o = {.M = {1, {2048}},
@@ -153,7 +118,7 @@ int main(int argc, char **argv)
                         .seconds = 0.2};
     const struct kernels *kernels;
     trib_error error;
-    if (!parse(&o, argc, argv)) {
+    if (!parse_options(&o, argc, argv)) {
         fprintf(stderr, "usage: product [--use forward,input,weight] [--type f32,bf16] [-M LIST] "
                         "[-N LIST] [-K LIST] [--threads N] [--seconds T] [--json | --csv]\n");
         return 2;

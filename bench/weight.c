@@ -10,7 +10,6 @@
  * medians. The hash is of y of the first matrix: the same for any number of threads, and of
  * block-quantised types for any table.
  */
-#include <getopt.h>
 #include <omp.h>
 #include <stdio.h>
 
@@ -26,15 +25,6 @@ static const enum dtype types[] = {
 };
 
 enum { TYPES = sizeof types / sizeof *types };
-
-struct options {
-    struct list M, N, K;
-    const char *types;
-    int threads;
-    double seconds;
-    size_t bytes;
-    enum bench_format format;
-};
 
 /* ---- One case ---- */
 
@@ -179,34 +169,6 @@ static bool run(const struct options *o, const struct kernels *kernels, enum dty
     return done;
 }
 
-/* ---- Options ---- */
-
-static bool parse(struct options *o, int argc, char **argv)
-{
-    static const struct option rows[] = {{"type", 1, NULL, 't'},    {"threads", 1, NULL, 'j'},
-                                         {"seconds", 1, NULL, 's'}, {"mega", 1, NULL, 'm'},
-                                         {"json", 0, NULL, 'J'},    {"csv", 0, NULL, 'C'},
-                                         {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "M:N:K:", rows, NULL)) != -1;) {
-        bool good = c != '?';
-        if (c == 'M' || c == 'N' || c == 'K')
-            good = parse_list(c == 'M' ? &o->M : c == 'N' ? &o->N : &o->K, optarg);
-        else if (c == 't')
-            o->types = optarg;
-        else if (c == 'j')
-            good = (o->threads = atoi(optarg)) > 0;
-        else if (c == 's')
-            o->seconds = atof(optarg);
-        else if (c == 'm')
-            o->bytes = (size_t)strtoull(optarg, NULL, 10) << 20;
-        else if (c == 'J' || c == 'C')
-            o->format = c == 'J' ? JSON : CSV;
-        if (!good)
-            return false;
-    }
-    return optind == argc;
-}
-
 static bool run_all(const struct options *o, const struct kernels *kernels, const char *read)
 {
     for (size_t type = 0; type < TYPES; type++)
@@ -232,7 +194,7 @@ int main(int argc, char **argv)
                         .bytes = (size_t)256 << 20};
     const struct kernels *kernels;
     trib_error error;
-    if (!parse(&o, argc, argv)) {
+    if (!parse_options(&o, argc, argv)) {
         fprintf(stderr, "usage: weight [--type LIST] [-M LIST] [-N LIST] [-K LIST] [--threads N] "
                         "[--seconds T] [--mega BYTES] [--json | --csv]\n");
         return 2;

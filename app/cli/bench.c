@@ -16,7 +16,7 @@
 /* ---- Command ---- */
 
 static const struct command *const benches[] = {&bench_attention_command, &bench_model_command,
-                                                &bench_shared_command};
+                                                &bench_shared_command, &bench_speculate_command};
 
 enum { BENCHES = sizeof benches / sizeof benches[0] };
 

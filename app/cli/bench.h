@@ -9,7 +9,8 @@
 #include "commands.h"
 #include "tributary/measure.h"
 
-extern const struct command bench_attention_command, bench_model_command, bench_shared_command;
+extern const struct command bench_attention_command, bench_model_command, bench_shared_command,
+    bench_speculate_command;
 
 /* ---- Memory ---- */
 

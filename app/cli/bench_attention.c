@@ -8,11 +8,12 @@
 
 #include "bench.h"
 #include "bench_attend.h"
+#include "bench_order.h"
 #include "bench_peers.h"
 
-enum { PREFILL, DECODE, SHARED, MERGE, CASES };
+enum { PREFILL, DECODE, SHARED, MERGE, ORDER, CASES };
 
-static const char *const case_names[CASES] = {"prefill", "decode", "shared", "merge"};
+static const char *const case_names[CASES] = {"prefill", "decode", "shared", "merge", "order"};
 
 static const char *const titles[CASES] = {
     "prefill: N = S queries, causal",
@@ -26,7 +27,11 @@ static const struct size_list default_keys[CASES] = {
     [PREFILL] = {2, {1024, 4096}},
     [DECODE] = {4, {1024, 4096, 16384, 65536}},
     [SHARED] = {1, {16384}},
+    [ORDER] = {2, {4096, 16384}},
 };
+
+/* Longer prefills are left out of the case order, where each is run many times. */
+static const double order_most_operations = 2e11;
 
 enum { MERGED = 64, MOST_THREADS = 1024 };
 
@@ -45,7 +50,7 @@ struct values {
 
 static const struct option_row options[] = {
     {"case", 'c', OPTION_STRING, VALUE(cases), "LIST",
-     "of prefill, decode, shared and merge (default: all)"},
+     "of prefill, decode, shared, merge and order (default: all but order)"},
     {"kv", 0, OPTION_STRING, VALUE(kv), "LIST",
      "types of the keys and values, of f32, f16, bf16 and q8_0 (default: all)"},
     {"layout", 0, OPTION_STRING, VALUE(layout), "LAYOUT",
@@ -54,7 +59,7 @@ static const struct option_row options[] = {
     {"heads", 'H', OPTION_SIZE, VALUE(heads), "N", "query heads, H (default: 32)"},
     {"kv-heads", 'G', OPTION_SIZES, VALUE(kv_heads), "LIST", "KV heads, G (default: 8,32)"},
     {"keys", 'S', OPTION_SIZES, VALUE(keys), "LIST",
-     "S, such as 16k (default: prefill 1k,4k; decode 1k,4k,16k,64k; shared 16k)"},
+     "S, such as 16k (default: prefill 1k,4k; decode 1k,4k,16k,64k; shared 16k; order 4k,16k)"},
     {"queries", 'N', OPTION_SIZES, VALUE(queries), "LIST",
      "N of the shared case (default: 1,2,8,32,64)"},
     {"threads", 0, OPTION_SIZE, VALUE(threads), "N", "threads (default: one for each processor)"},
@@ -192,6 +197,22 @@ static double peak_rate(unsigned peak, const trib_limits *limits)
                                        : limits->f32;
 }
 
+/* Order is measured of prefill and of decode. */
+static size_t case_of(const struct bench *b, const struct attend_shape *shape)
+{
+    if (b->which != ORDER)
+        return b->which;
+    return shape->causal ? PREFILL : DECODE;
+}
+
+static int order_row(struct bench *b, const struct attend_call *call, const struct bench_row *like)
+{
+    bool first = b->first;
+    b->first = false;
+    return bench_order_row(call, like, (double)b->v.seconds, b->v.repeat, b->format, first,
+                           &b->error);
+}
+
 static int attend_rows(struct bench *b, const struct attend_shape *shape, const char *kv)
 {
     unsigned peak = peak_for(b, shape->kv->type);
@@ -202,7 +223,7 @@ static int attend_rows(struct bench *b, const struct attend_shape *shape, const 
                                     .memory = b->reading,
                                     .bytes = TRIB_MEASURE_BYTES,
                                     .threads = b->threads};
-    struct bench_row row = {.name = case_names[b->which],
+    struct bench_row row = {.name = case_names[case_of(b, shape)],
                             .kv = kv,
                             .layout = b->v.layout,
                             .table = trib_kernels_name(b->kernels),
@@ -217,12 +238,15 @@ static int attend_rows(struct bench *b, const struct attend_shape *shape, const 
                             .peak_of = peak_name(peak)};
     bench_progress("%s %s D=%zu G=%zu S=%zu N=%zu", row.name, kv, row.D, row.G, row.S, row.N);
     trib_status status = attend_open(&call, b->kernels, shape, &b->error);
-    if (status == TRIB_OK)
+    bool order = b->which == ORDER && status == TRIB_OK;
+    if (status == TRIB_OK && !order)
         status = bench_time(&subject, (double)b->v.seconds, b->v.repeat, &row.timing, &b->error);
-    if (status == TRIB_OK)
+    if (status == TRIB_OK && !order)
         status = attend_run(&call, 0, &b->error); /* the hash is of set 0 */
     int result = EXIT_FAILURE;
-    if (status != TRIB_OK) {
+    if (order) {
+        result = order_row(b, &call, &row);
+    } else if (status != TRIB_OK) {
         complain(&b->error);
     } else {
         row.peak = peak_rate(peak, &row.timing.limits);
@@ -270,10 +294,13 @@ static int kind_rows(struct bench *b, struct bench_kv *kv, const char *name)
     for (size_t i = 0; i < keys->count; i++)
         for (size_t n = 0; n < queries->count && fits[i] && status == EXIT_SUCCESS; n++) {
             size_t S = keys->values[i];
-            bool causal = b->which == PREFILL;
-            struct attend_shape shape = {kv,     b->v.heads, S, causal ? S : queries->values[n],
-                                         causal, b->threads};
-            status = attend_rows(b, &shape, name);
+            struct attend_shape given = {kv, b->v.heads, S, queries->values[n], false, b->threads};
+            struct attend_shape causal = {kv, b->v.heads, S, S, true, b->threads};
+            if (b->which != PREFILL)
+                status = attend_rows(b, &given, name);
+            if (b->which == PREFILL || (b->which == ORDER && status == EXIT_SUCCESS &&
+                                        attend_operations(&causal) < order_most_operations))
+                status = attend_rows(b, &causal, name);
         }
     bench_kv_close(kv);
     return status;
@@ -361,7 +388,7 @@ static int check(const struct command *self, struct bench *b)
     unsigned layout;
     int status;
     if (!options_choose(v->cases, case_names, CASES, &b->cases))
-        return options_complain(self, "case", "a list of prefill, decode, shared and merge",
+        return options_complain(self, "case", "a list of prefill, decode, shared, merge and order",
                                 v->cases);
     if (!options_choose(v->kv, bench_kv_names, TYPES, &b->types))
         return options_complain(self, "kv", "a list of f32, f16, bf16 and q8_0", v->kv);
@@ -381,6 +408,8 @@ static int check(const struct command *self, struct bench *b)
         (status = check_heads(self, v)) || (status = check_types(self, b)))
         return status;
     b->threads = (int)v->threads;
+    if (v->csv && b->cases >> ORDER & 1)
+        return options_complain(self, "csv", "other cases than order, whose rows differ", "order");
     b->format = v->json ? BENCH_JSON : v->csv ? BENCH_CSV : BENCH_TABLE;
     return EXIT_SUCCESS;
 }
@@ -431,7 +460,9 @@ const struct command bench_attention_command = {
         "machine's limit, the larger of bytes / read bandwidth and operations / arithmetic peak.\n"
         "Both are measured around the row's own runs, on the same threads; the column OF says\n"
         "which of them it is. Operations: 4 D for every visible score. Bytes: the keys and\n"
-        "values, once. The hash is of the states: the same for any number of threads.",
+        "values, once. The hash is of the states: the same for any number of threads.\n"
+        "The case order, which has to be asked for, runs decode and prefill by turns in the\n"
+        "canonical order and in any, and prints what the canonical one costs.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .run = run,

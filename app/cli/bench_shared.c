@@ -3,7 +3,8 @@
  * The prefix is computed once and forked; then every sequence goes its own way. `cascade` reads the
  * keys and values of the prefix once for all of them, `apart` once for each, which is what the step
  * would cost if nothing were shared (the pages are the same, but more than any cache holds where it
- * matters). Both give the same bits; the share is of the limit with everything read once.
+ * matters). Both give the same bits; the share is of the limit with everything read once. `restart`
+ * is the time to the logits behind the prefix in an engine that finds it in a folder.
  */
 #include <omp.h>
 #include <stdlib.h>
@@ -14,12 +15,13 @@
 
 #include "bench_kv.h"
 #include "bench_model.h"
+#include "bench_restart.h"
 
-enum { CASCADE, APART, CASES };
+enum { CASCADE, APART, RESTART, CASES };
 
-static const char *const case_names[CASES] = {"cascade", "apart"};
+static const char *const case_names[CASES] = {"cascade", "apart", "restart"};
 
-enum { SEQUENCES_MOST = 4096, PAGE = 64 };
+enum { SEQUENCES_MOST = 4096, PAGE = 64, RESTARTS = 3 };
 
 struct values {
     const char *cases, *kv;
@@ -31,7 +33,8 @@ struct values {
 #define VALUE(field) offsetof(struct values, field)
 
 static const struct option_row options[] = {
-    {"case", 0, OPTION_STRING, VALUE(cases), "LIST", "of cascade and apart (default: all)"},
+    {"case", 0, OPTION_STRING, VALUE(cases), "LIST",
+     "of cascade, apart and restart (default: all)"},
     {"sequences", 'N', OPTION_SIZES, VALUE(sequences), "LIST",
      "sequences in a step (default: 1,2,8,32,64)"},
     {"prefix", 0, OPTION_SIZES, VALUE(prefix), "LIST",
@@ -47,7 +50,7 @@ static const struct option_row options[] = {
 struct bench {
     struct values v;
     unsigned cases;
-    bool first;
+    bool first, first_restart;
     void *reading; /* TRIB_MEASURE_BYTES, to measure the bandwidth of memory */
     const char *path;
     trib_model *model;
@@ -170,14 +173,21 @@ static int row(struct bench *b, size_t which, size_t count, const trib_session *
     return print(b, which, count, trib_session_length(prefix), &timing, &n);
 }
 
+/* The tokens of a prefix; the caller frees them. NULL when there is no memory. */
+static int32_t *make_ids(const struct bench *b, size_t count)
+{
+    int32_t *ids = malloc(count * sizeof *ids);
+    for (size_t i = 0; i < count && ids; i++)
+        ids[i] = (int32_t)((i * 7919 + 13) % b->shape.vocabulary);
+    return ids;
+}
+
 /* All numbers of sequences behind one prefix. */
 static int prefix_rows(struct bench *b, size_t which, size_t prefix)
 {
     trib_session *session = NULL;
-    int32_t *ids = malloc(prefix * sizeof *ids);
+    int32_t *ids = make_ids(b, prefix);
     trib_status status = ids ? TRIB_OK : bench_no_memory(&b->error);
-    for (size_t i = 0; i < prefix && ids; i++)
-        ids[i] = (int32_t)((i * 7919 + 13) % b->shape.vocabulary);
     if (status == TRIB_OK)
         status = trib_session_open(&session, b->engine, NULL, &b->error);
     if (status == TRIB_OK)
@@ -190,6 +200,52 @@ static int prefix_rows(struct bench *b, size_t which, size_t prefix)
     return result;
 }
 
+static int print_restart(struct bench *b, size_t prefix, const struct bench_restart_result *r,
+                         const struct bench_numbers *n)
+{
+    double part = r->timing.median / r->prefill, rate = (double)prefix / r->timing.median;
+    double bytes = (double)prefix * b->work.kv_bytes;
+    bench_progress_end();
+    if (b->v.json)
+        return print_json(json_pack(
+            "{s:o, s:s, s:i, s:I, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:s, s:s}", "model",
+            json_text(b->path, strlen(b->path)), "case", case_names[RESTART], "N", 1, "prefix",
+            (json_int_t)prefix, "kv", b->v.kv, "threads", (int)b->v.threads, "ms_per_step", n->ms,
+            "tokens_per_s", rate, "kv_bytes_per_step", bytes, "share", n->share, "bound", n->bound,
+            "prefill_ms", 1e3 * r->prefill, "of_prefill", part, "table", r->table, "hash",
+            n->hash));
+    if (b->first_restart)
+        printf("\n%s: a prefix from a folder, and from its tokens; ms to the next token's logits\n"
+               "%-7s %5s %7s %10s %12s %12s %12s %7s %-5s %s\n",
+               b->path, "case", "N", "prefix", "ms", "prefill ms", "of prefill", "KV MB", "share",
+               "of", "hash");
+    b->first_restart = false;
+    printf("%-7s %5d %7zu %10.3f %12.1f %11.2f%% %12.1f %6.1f%% %-5s %s\n", case_names[RESTART], 1,
+           prefix, n->ms, 1e3 * r->prefill, 100 * part, bytes / 1e6, 100 * n->share, n->bound,
+           n->hash);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int restart_row(struct bench *b, const trib_engine_options *engine, size_t prefix)
+{
+    struct bench_restart_result result;
+    int32_t *ids = make_ids(b, prefix + 1);
+    struct bench_restart restart = {.model = b->model,
+                                    .engine = *engine,
+                                    .ids = ids,
+                                    .prefix = prefix,
+                                    .vocabulary = b->shape.vocabulary,
+                                    .reading = b->reading};
+    trib_status status =
+        ids ? bench_restart(&restart, RESTARTS, &result, &b->error) : bench_no_memory(&b->error);
+    free(ids);
+    if (status != TRIB_OK)
+        return complain(&b->error);
+    double bytes = bench_work_bytes(&b->work, 1, (double)prefix);
+    struct bench_numbers n = bench_numbers_of(&result.timing, 0, bytes, 1, "", result.hash);
+    return print_restart(b, prefix, &result, &n);
+}
+
 static int case_rows(struct bench *b, size_t which)
 {
     trib_engine_options engine = trib_engine_options_default();
@@ -199,25 +255,27 @@ static int case_rows(struct bench *b, size_t which)
     engine.kv_type = b->v.kv;
     engine.apart = which == APART;
     if (trib_memory_needed(b->model, &engine, NULL, &memory, &b->error) != TRIB_OK ||
-        trib_engine_open(&b->engine, b->model, &engine, &b->error) != TRIB_OK)
+        (which != RESTART && trib_engine_open(&b->engine, b->model, &engine, &b->error) != TRIB_OK))
         return complain(&b->error);
     bench_work_read(&b->work, b->model, &b->shape, &memory);
     for (size_t i = 0; i < b->v.prefix.count && status == EXIT_SUCCESS; i++) {
         size_t prefix = b->v.prefix.values[i] / PAGE * PAGE;
         if (prefix > 0 && prefix + b->v.steps <= b->shape.context)
-            status = prefix_rows(b, which, prefix);
+            status =
+                which == RESTART ? restart_row(b, &engine, prefix) : prefix_rows(b, which, prefix);
         else
             bench_note("trib: a prefix of %zu: left out, %s has a context of %zu tokens",
                        b->v.prefix.values[i], b->path, b->shape.context);
     }
     trib_engine_close(b->engine);
+    b->engine = NULL;
     return status;
 }
 
 static int check(const struct command *self, struct bench *b)
 {
     if (!options_choose(b->v.cases, case_names, CASES, &b->cases))
-        return options_complain(self, "case", "a list of cascade and apart", b->v.cases);
+        return options_complain(self, "case", "a list of cascade, apart and restart", b->v.cases);
     for (size_t i = 0; i < b->v.sequences.count; i++)
         if (b->v.sequences.values[i] < 1 || b->v.sequences.values[i] > SEQUENCES_MOST)
             return options_complain(self, "sequences", "1 to 4096", "a number outside");
@@ -230,13 +288,14 @@ static int check(const struct command *self, struct bench *b)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    struct bench b = {.v = {.cases = "cascade,apart",
+    struct bench b = {.v = {.cases = "cascade,apart,restart",
                             .kv = "f16",
                             .sequences = {5, {1, 2, 8, 32, 64}},
                             .prefix = {3, {1024, 4096, 16384}},
                             .steps = 16,
                             .threads = (size_t)omp_get_num_procs()},
-                      .first = true};
+                      .first = true,
+                      .first_restart = true};
     int first, status = options_parse(self, argc, argv, &b.v, &first);
     if (status >= 0)
         return status;
@@ -269,7 +328,12 @@ const struct command bench_shared_command = {
         "cascade: the prefix is read once a step for all of them. apart: once for each. Prints "
         "the\n"
         "median time of a step, and its share of this machine's limit with everything read once;\n"
-        "the hash is of all logits, and the same in both cases.",
+        "the hash is of all logits, and the same in both cases. restart: the time to the logits "
+        "behind\n"
+        "the prefix, of an engine that has it in a folder on disk (a temporary one, below "
+        "$TMPDIR), "
+        "and\n"
+        "what part that is of computing it.",
     .operands_least = 1,
     .operands_most = 1,
     .options = options,

@@ -9,7 +9,7 @@
 
 extern const struct command run_command, demo_command, inspect_command, tokenize_command,
     bench_command, embed_command, eval_command, tokenizer_command, train_command, compare_command,
-    quantize_command, synth_command, chat_command, convert_command;
+    quantize_command, synth_command, chat_command, convert_command, cache_command, batch_command;
 
 /* From here on Ctrl-C and the like only set what interrupted() says; the second one ends the
  * program, as it would without us. */

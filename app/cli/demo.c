@@ -14,6 +14,7 @@
 
 #include "commands.h"
 #include "tributary/engine.h"
+#include "tributary/sampling.h"
 
 struct values {
     const char *prompt;

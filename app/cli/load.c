@@ -1,4 +1,4 @@
-/* The bar of a model that is being loaded. */
+/* The bar of a model that is being loaded, and notes about its folder. */
 #include "load.h"
 
 #include <stdio.h>
@@ -13,6 +13,20 @@ static void show(void *context, uint64_t done, uint64_t total)
     bar->total = (size_t)(total >> 20);
     if (progress_seconds() - bar->start > PATIENCE)
         progress_show(bar, (size_t)(done >> 20), "MiB of weights");
+}
+
+/* Damage costs time and nothing else, so it is no complaint. */
+static void note(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "note: %s\n", message);
+}
+
+void load_cache(trib_engine_options *options, const struct cache_values *cache)
+{
+    options->cache_dir = cache->folder;
+    options->cache_dir_bytes = cache->bytes;
+    options->report = note;
 }
 
 void say_note(const trib_model *model)

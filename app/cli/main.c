@@ -24,10 +24,10 @@ static const struct command completion_command = {
 };
 
 static const struct command *const commands[] = {
-    &run_command,      &chat_command,      &embed_command,    &demo_command,
-    &train_command,    &eval_command,      &compare_command,  &inspect_command,
-    &bench_command,    &convert_command,   &quantize_command, &synth_command,
-    &tokenize_command, &tokenizer_command, &manual_command,   &completion_command,
+    &run_command,       &batch_command,   &chat_command,       &embed_command,   &demo_command,
+    &train_command,     &eval_command,    &compare_command,    &inspect_command, &bench_command,
+    &cache_command,     &convert_command, &quantize_command,   &synth_command,   &tokenize_command,
+    &tokenizer_command, &manual_command,  &completion_command,
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

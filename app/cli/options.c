@@ -56,6 +56,20 @@ static bool parse_whole(const char *text, uint64_t most, uint64_t *out)
     return isdigit((unsigned char)text[0]) && *end == 0 && errno == 0 && value <= most;
 }
 
+/* A whole number; K, M, G or T behind it stand for 2^10, 2^20, 2^30 and 2^40. */
+static bool parse_bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    *out = (uint64_t)value << shift;
+    return isdigit((unsigned char)text[0]) && end[unit != NULL] == 0 && errno == 0 &&
+           value <= UINT64_MAX >> shift;
+}
+
 /* Whole numbers with commas between; k behind one stands for 1,024. */
 static bool parse_sizes(const char *text, struct size_list *out)
 {
@@ -91,6 +105,14 @@ bool options_choose(const char *text, const char *const *names, size_t count, un
     }
 }
 
+static bool add_text(const char *text, struct text_list *out)
+{
+    if (!*text || out->count == TEXTS_MOST)
+        return false;
+    out->values[out->count++] = text;
+    return true;
+}
+
 /* Stores a value; returns what was expected when `text` is none. */
 static const char *store(const struct option_row *row, const char *text, char *field)
 {
@@ -113,6 +135,11 @@ static const char *store(const struct option_row *row, const char *text, char *f
             return "a whole number";
         memcpy(field, &whole, sizeof whole);
         return NULL;
+    case OPTION_BYTES:
+        if (!parse_bytes(text, &whole))
+            return "a whole number, with K, M, G or T behind it or nothing";
+        memcpy(field, &whole, sizeof whole);
+        return NULL;
     case OPTION_FLOAT:
         number = strtof(text, &end);
         if (end == text || *end || !isfinite(number))
@@ -126,6 +153,10 @@ static const char *store(const struct option_row *row, const char *text, char *f
         return parse_sizes(text, (struct size_list *)(void *)field)
                    ? NULL
                    : "whole numbers with commas between";
+    case OPTION_TEXTS:
+        return add_text(text, (struct text_list *)(void *)field)
+                   ? NULL
+                   : "a text that is not empty, at most 64 times";
     }
     return NULL;
 }

@@ -193,6 +193,10 @@ typedef struct trib_attention {
     size_t bias_head_stride, bias_token_stride; /* floats */
     trib_mask mask;
     int threads; /* at least 1 */
+
+    /* For measuring what the canonical order costs, and else false: each thread folds its keys in
+     * one running state, without spans. Then bits depend on the threads, and on H / G. */
+    bool any_order;
 } trib_attention;
 
 /* ---- Attend ---- */

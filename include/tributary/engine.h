@@ -1,11 +1,11 @@
 /* Tributary: running models. An engine holds a model ready to run, and keys and values of what it
  * has seen; a session is the timeline of one sequence of tokens in it; a step appends to many
- * sessions at once; a sampler chooses the next token.
+ * sessions at once. The next token is chosen by a sampler (sampling.h).
  *
  *     trib_engine *engine;    trib_engine_open(&engine, model, NULL, &error);
  *     trib_session *session;  trib_session_open(&session, engine, NULL, &error);
  *     trib_session_append(session, ids, count, &error);
- *     trib_sampler_next(sampler, trib_session_logits(session), V, &id, &error);
+ *     trib_sampler_next(sampler, trib_session_logits(session), &id, &error);
  *
  * The same tokens in give the same bits out: the logits of a position depend on the model file, the
  * kernel table, the KV type and the token ids up to it, and on nothing else: not on how the tokens
@@ -16,7 +16,8 @@
  * The cache: sessions of one engine that begin with the same tokens share the keys and values of
  * them, in whole pages of 64 tokens, without being told to. In a step what is shared is read once
  * for all. What no session holds any more stays until the memory is wanted, that left longest ago
- * first; a session that comes to the same tokens has it at once.
+ * first; a session that comes to the same tokens has it at once. With `cache_dir` it is on disk,
+ * too, and there after a restart: read, checked and used where it lies in the mapped file.
  *
  * Threads: an engine and its sessions are used by one thread at a time. Inside, a call uses as many
  * threads as the engine's options say.
@@ -45,6 +46,12 @@ typedef struct trib_engine_options {
                              as it fills; 0: half of the memory that is available when the model
                              is loaded, or one full context where that is more and fits */
 
+    const char *cache_dir; /* a folder that keeps them when the program ends, made if need be; any
+                              number of engines, models and processes may share one. NULL: none */
+    uint64_t cache_dir_bytes; /* files in the folder at most, of all who share it: those used
+                                 longest ago go first. 0: half of the space that is free there, or
+                                 taken by them, when the engine is opened */
+
     bool apart; /* read keys and values once for each session of a step, though they be shared: the
                    same bits, to measure what reading them once saves */
 
@@ -52,23 +59,38 @@ typedef struct trib_engine_options {
      * NULL: nothing is. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *progress_context;
+
+    /* Called in the calling thread with a line about a file of the folder that is passed over, as
+     * it is damaged, or about one that could not be written: all that it costs is that the tokens
+     * in it are computed again. `message` is valid during the call; NULL: nobody is told. */
+    void (*report)(void *context, const char *message);
+    void *report_context;
 } trib_engine_options;
 
-trib_engine_options trib_engine_options_default(void); /* {0, 512, 0, NULL, "f16", 0, false} */
+/* {0, 512, 0, NULL, "f16"}, and 0, NULL or false what follows. */
+trib_engine_options trib_engine_options_default(void);
 
 typedef struct trib_engine trib_engine;
 
 /* Makes `model` ready to run; the model must stay open longer. `options` may be NULL. On failure
  * *out is NULL: TRIB_UNSUPPORTED (architecture, types, kernels), TRIB_FORMAT (tensors that do not
- * fit the metadata), TRIB_INVALID (options, a cache of less than a page), TRIB_NO_MEMORY (said
+ * fit the metadata), TRIB_INVALID (options, a cache of less than a page), TRIB_IO (a folder that
+ * cannot be made or read), TRIB_NO_MEMORY (said
  * before anything is taken where the weights are more than the machine, or the limit of the control
  * group, has available). The weights are copied into a form for products; the pages of the file are
  * let go meanwhile. */
 trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error);
 
-/* NULL is allowed. All sessions must be closed before. */
+/* NULL is allowed. All sessions must be closed before. What the folder does not have yet is written
+ * first. */
 void trib_engine_close(trib_engine *engine);
+
+/* Writes what is cached and not in the folder yet, in whole pages, but for failures of which each
+ * is reported and the first returned: TRIB_IO, TRIB_FULL where the budget is less than a file of
+ * some pages. Steps write behind by themselves, about a page (64 tokens) for each that they fill;
+ * this is for a moment when nobody waits for the next one. Without a folder it does nothing. */
+trib_status trib_engine_flush(trib_engine *engine, trib_error *error);
 
 /* The name of the kernel table in use and the threads; static storage. */
 const char *trib_engine_kernels(const trib_engine *engine);
@@ -131,6 +153,10 @@ trib_status trib_session_rewind(trib_session *session, size_t length, trib_error
 size_t trib_session_length(const trib_session *session);  /* tokens appended */
 size_t trib_session_context(const trib_session *session); /* tokens at most */
 
+/* How many of the tokens appended so far, or to the session that this one was forked from, were
+ * found in the cache and not computed. */
+size_t trib_session_cached(const trib_session *session);
+
 /* [V], after the last token appended; valid until the next append, rewind or close. NULL where
  * there are none: before the first append, after a rewind, after an append that failed on its way.
  */
@@ -186,40 +212,6 @@ typedef struct trib_ids {
  * which it does not touch. */
 trib_status trib_embed(trib_engine *engine, const trib_ids *texts, size_t count,
                        const trib_embed_options *options, float *vectors, trib_error *error);
-
-/* ---- Sampling ---- */
-
-/* How the next token is chosen from the logits. The steps in their order: repeat penalty, top-k,
- * top-p, min-p, temperature, a draw. With temperature 0 the largest logit wins (of equal ones the
- * lowest id) after the repeat penalty. */
-typedef struct trib_sampler_options {
-    float temperature;    /* 0 or more; divides the logits */
-    size_t top_k;         /* keep the k most likely; 0: all */
-    float top_p;          /* keep the fewest whose probabilities reach p, 0 < p <= 1; 1: all */
-    float min_p;          /* keep those of at least min_p times the top probability; 0: all */
-    float repeat_penalty; /* above 0; logits of recent tokens are divided (if positive) or
-                             multiplied (if negative) by it; 1: off */
-    size_t repeat_last;   /* how many tokens count as recent, at most 65,536 */
-    uint64_t seed;        /* draw n depends on the seed and n alone */
-} trib_sampler_options;
-
-trib_sampler_options trib_sampler_options_default(void); /* {0.8, 40, 0.95, 0.05, 1, 64, 0} */
-
-typedef struct trib_sampler trib_sampler;
-
-/* TRIB_INVALID names the option outside its range. `options` may be NULL. */
-trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
-                              const trib_sampler_options *options, trib_error *error);
-void trib_sampler_close(trib_sampler *sampler);
-
-/* Tells the sampler of a token that it did not choose itself (the prompt), for the repeat penalty.
- */
-void trib_sampler_accept(trib_sampler *sampler, int32_t id);
-
-/* Chooses a token from logits [V], which stay as they are, and accepts it. TRIB_INVALID where no
- * logit is a number or one is NaN: the model has broken down. */
-trib_status trib_sampler_next(trib_sampler *sampler, const float *logits, int32_t *id,
-                              trib_error *error);
 
 #ifdef __cplusplus
 }

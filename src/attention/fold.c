@@ -8,6 +8,9 @@
  *     SPLIT   an item is one span of that and leaves partials, which are merged afterwards
  *     NARROW  an item is one span for the few rows of all heads, chunk by chunk: where keys lie in
  *             rows, memory is then read once, in order, which is what decoding waits for
+ *
+ * Where any order is allowed, for measuring, an item has one running state for all of its spans:
+ * nothing is merged in WIDE, and in SPLIT one partial for each thread.
  */
 #include "attention/fold.h"
 
@@ -35,6 +38,7 @@ struct plan {
     size_t blocks;            /* of BLOCK_ROWS rows */
     size_t first_span, spans; /* that any query can see */
     enum cut cut;
+    size_t share, parts; /* spans of an item of SPLIT and NARROW, and items of a row */
     size_t items;
 };
 
@@ -54,14 +58,19 @@ static void plan_cut(struct plan *p, int threads)
     p->cut = WIDE;
     if (p->spans < 2)
         return;
-    if (p->rows <= NARROW_TILES * p->f.kernels->tile_rows && p->spans >= enough &&
-        p->f.segment->layout == TRIB_KV_ROWS) {
+    p->share = 1;
+    if (p->f.attention->any_order) {
+        enough = (size_t)threads;
+        p->share = size_ceil_div(p->spans, enough);
+    } else if (p->rows <= NARROW_TILES * p->f.kernels->tile_rows && p->spans >= enough &&
+               p->f.segment->layout == TRIB_KV_ROWS) {
         p->cut = NARROW;
-        p->items = p->spans;
-    } else if (p->items < enough) {
-        p->cut = SPLIT;
-        p->items *= p->spans;
     }
+    if (p->cut != NARROW && p->items < enough)
+        p->cut = SPLIT;
+    p->parts = size_ceil_div(p->spans, p->share);
+    if (p->cut != WIDE)
+        p->items = p->cut == SPLIT ? p->items * p->parts : p->parts;
 }
 
 /* Rows of an item: a block of one head, or the few of every head. */
@@ -89,11 +98,11 @@ static struct worker worker_in(char *memory, const struct plan *p)
     return w;
 }
 
-/* The partials of one span and one KV head, behind the workers. */
-static struct partials span_partials(char *memory, const struct plan *p, size_t span, size_t g)
+/* The partials of one item of SPLIT or NARROW and one KV head, behind the workers. */
+static struct partials item_partials(char *memory, const struct plan *p, size_t item, size_t g)
 {
     float *all = (float *)(void *)(memory + (size_t)p->f.attention->threads * worker_bytes(p));
-    return partials_in(all + (span * p->f.G + g) * partials_floats(p->rows, p->f.D), p->rows,
+    return partials_in(all + (item * p->f.G + g) * partials_floats(p->rows, p->f.D), p->rows,
                        p->f.D);
 }
 
@@ -118,20 +127,29 @@ size_t fold_workspace(const struct kernels *kernels, const trib_attention *atten
     return bytes;
 }
 
+/* `count` spans for rows [row, row + rows) of KV head g, whose states go on from `total`. */
+static void fold_spans(const struct plan *p, struct worker *w, size_t g, size_t row, size_t rows,
+                       size_t first, size_t count, struct partials total)
+{
+    const struct partials *run = p->f.attention->any_order ? &total : NULL;
+    for (size_t span = first; span < first + count; span++)
+        span_fold(&p->f, &w->span, g, row, rows, p->first_span + span, total, run);
+}
+
 /* The few rows of all heads over one span, chunk by chunk, into that span's partials. */
 static void fold_span_narrow(const struct plan *p, struct worker *w, size_t span, char *memory)
 {
     size_t first = (p->first_span + span) * SPAN, T = p->f.queries->tokens;
     for (size_t g = 0; g < p->f.G; g++) {
         span_load_queries(&p->f, g, 0, p->rows, w->span.q + g * p->rows * p->f.D);
-        partial_clear(span_partials(memory, p, span, g), p->rows, p->f.D);
+        partial_clear(item_partials(memory, p, span, g), p->rows, p->f.D);
     }
     for (size_t start = first; start < first + SPAN; start += CHUNK) {
         if (mask_cover(&p->f.mask, 0, T - 1, start, start + CHUNK) == MASK_NOTHING)
             continue;
         for (size_t g = 0; g < p->f.G; g++)
             span_chunk(&p->f, &w->span, g, start, p->rows, w->span.q + g * p->rows * p->f.D,
-                       span_partials(memory, p, span, g));
+                       item_partials(memory, p, span, g));
     }
 }
 
@@ -185,8 +203,7 @@ static void run_wide(const struct plan *p, char *memory)
         size_t row = block * BLOCK_ROWS, rows = block_rows(p, block);
         span_load_queries(&p->f, g, row, rows, w.span.q);
         begin_rows(p, g, row, rows, w.total);
-        for (size_t span = 0; span < p->spans; span++)
-            span_fold(&p->f, &w.span, g, row, rows, p->first_span + span, w.total, NULL);
+        fold_spans(p, &w, g, row, rows, 0, p->spans, w.total);
         finish_rows(p, g, row, rows, w.total);
     }
 }
@@ -199,8 +216,8 @@ static void merge_spans(const struct plan *p, char *memory)
         for (size_t block = 0; block < p->blocks; block++) {
             size_t row = block * BLOCK_ROWS, rows = block_rows(p, block);
             begin_rows(p, g, row, rows, w.total);
-            for (size_t span = 0; span < p->spans; span++) {
-                struct partials part = partials_at(span_partials(memory, p, span, g), row, p->f.D);
+            for (size_t i = 0; i < p->parts; i++) {
+                struct partials part = partials_at(item_partials(memory, p, i, g), row, p->f.D);
                 p->f.kernels->merge(&w.total, &part, rows, p->f.D);
             }
             finish_rows(p, g, row, rows, w.total);
@@ -210,16 +227,17 @@ static void merge_spans(const struct plan *p, char *memory)
 
 static void run_split(const struct plan *p, char *memory)
 {
-#pragma omp parallel for schedule(dynamic, 4) num_threads(p->f.attention->threads)
+    size_t at_a_time = p->share > 1 ? 1 : 4;
+#pragma omp parallel for schedule(dynamic, at_a_time) num_threads(p->f.attention->threads)
     for (size_t item = 0; item < p->items; item++) {
         struct worker w = worker_in(memory, p);
-        size_t g = item / p->spans % p->f.G, block = item / p->spans / p->f.G,
-               span = item % p->spans;
+        size_t g = item / p->parts % p->f.G, block = item / p->parts / p->f.G,
+               number = item % p->parts, first = number * p->share, left = p->spans - first;
         size_t row = block * BLOCK_ROWS, rows = block_rows(p, block);
-        struct partials part = partials_at(span_partials(memory, p, span, g), row, p->f.D);
+        struct partials part = partials_at(item_partials(memory, p, number, g), row, p->f.D);
         span_load_queries(&p->f, g, row, rows, w.span.q);
         partial_clear(part, rows, p->f.D);
-        span_fold(&p->f, &w.span, g, row, rows, p->first_span + span, part, NULL);
+        fold_spans(p, &w, g, row, rows, first, left < p->share ? left : p->share, part);
     }
     merge_spans(p, memory);
 }

@@ -302,6 +302,13 @@ void sequence_rewind(struct sequence *sequence, size_t length)
     drop_own(sequence, own_needed(sequence, length));
 }
 
+void sequence_ids(const struct sequence *sequence, int32_t *ids)
+{
+    size_t pages = sequence->place.pages;
+    tree_path_ids(sequence->place.node, 0, pages, ids);
+    memcpy(ids + pages * CHUNK, sequence->tail, sequence->length % CHUNK * sizeof *ids);
+}
+
 void sequence_pages(const struct sequence *sequence, size_t first, size_t end, struct page **pages)
 {
     size_t full = sequence->place.pages, shared = end < full ? end : full;

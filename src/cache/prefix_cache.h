@@ -109,6 +109,9 @@ trib_status sequence_fork(struct sequence **out, struct sequence *sequence, trib
  * far as it is in the tree. */
 void sequence_rewind(struct sequence *sequence, size_t length);
 
+/* The ids [length] of all positions. */
+void sequence_ids(const struct sequence *sequence, int32_t *ids);
+
 /* Pages first to end - 1 of the sequence, reserved ones included. */
 void sequence_pages(const struct sequence *sequence, size_t first, size_t end, struct page **pages);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,16 @@ trib_status segment_folder_make(const char *folder, trib_error *error)
         return error_set(error, TRIB_IO, "%.180s: %s", folder, strerror(errno));
     if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode))
         return error_set(error, TRIB_IO, "%.180s: expected a folder for KV segments", folder);
+    return TRIB_OK;
+}
+
+trib_status segment_folder_half(const char *folder, uint64_t bytes, uint64_t *half,
+                                trib_error *error)
+{
+    struct statvfs space;
+    if (statvfs(folder, &space) != 0)
+        return error_set(error, TRIB_IO, "%.180s: %s", folder, strerror(errno));
+    *half = ((uint64_t)space.f_bavail * space.f_frsize + bytes) / 2;
     return TRIB_OK;
 }
 
@@ -260,12 +271,18 @@ static trib_status prune_part(struct walk *walk, const char *name, long pid,
     return remove_file(walk->folder, walk->folder_fd, name, error);
 }
 
-static trib_status prune_file(const char *folder, int folder_fd, const struct segment_entry *entry,
+/* Afterwards the entry is one of no bytes. */
+static trib_status prune_file(const char *folder, int folder_fd, struct segment_entry *entry,
                               struct segment_pruned *pruned, trib_error *error)
 {
+    trib_status status = remove_file(folder, folder_fd, entry->name, error);
+    if (status != TRIB_OK)
+        return status;
     pruned->files++;
     pruned->bytes += entry->bytes;
-    return remove_file(folder, folder_fd, entry->name, error);
+    pruned->left -= entry->bytes;
+    entry->bytes = 0;
+    return TRIB_OK;
 }
 
 static bool is_broken(const char *folder, const char *name)
@@ -275,6 +292,12 @@ static bool is_broken(const char *folder, const char *name)
     trib_status status = segment_folder_open(&map, &segment, folder, name, true, NULL);
     file_map_close(&map);
     return status == TRIB_FORMAT;
+}
+
+static bool is_unwanted(const char *folder, const struct segment_entry *entry,
+                        const struct segment_prune *prune)
+{
+    return entry->used < prune->oldest || (prune->broken && is_broken(folder, entry->name));
 }
 
 trib_status segment_folder_prune(const char *folder, const struct segment_prune *prune,
@@ -294,13 +317,12 @@ trib_status segment_folder_prune(const char *folder, const struct segment_prune 
     pruned->left = list.part_bytes;
     for (size_t i = 0; i < list.count; i++)
         pruned->left += list.entries[i].bytes;
-    for (size_t i = 0; i < list.count && status == TRIB_OK; i++) {
-        const struct segment_entry *entry = &list.entries[i];
-        if (pruned->left > prune->budget || (prune->broken && is_broken(folder, entry->name))) {
-            status = prune_file(folder, folder_fd, entry, pruned, error);
-            pruned->left -= entry->bytes;
-        }
-    }
+    for (size_t i = 0; i < list.count && status == TRIB_OK; i++)
+        if (is_unwanted(folder, &list.entries[i], prune))
+            status = prune_file(folder, folder_fd, &list.entries[i], pruned, error);
+    for (size_t i = 0; i < list.count && status == TRIB_OK && pruned->left > prune->budget; i++)
+        if (list.entries[i].bytes)
+            status = prune_file(folder, folder_fd, &list.entries[i], pruned, error);
     segment_list_free(&list);
     close(folder_fd);
     return status;

@@ -44,6 +44,11 @@ void segment_name(struct prefix_key root, struct prefix_key key, size_t first,
                   char name[SEGMENT_NAME_LENGTH + 1]);
 char *segment_path(const char *folder, const char *name);
 
+/* Half of the space that is free there or taken by `bytes` of segments already: as a folder fills,
+ * that stays the same. TRIB_IO. */
+trib_status segment_folder_half(const char *folder, uint64_t bytes, uint64_t *half,
+                                trib_error *error);
+
 /* Lists the files. TRIB_IO, TRIB_NO_MEMORY; then the list is empty. Freed by segment_list_free. */
 trib_status segment_folder_list(struct segment_list *list, const char *folder, trib_error *error);
 void segment_list_free(struct segment_list *list);
@@ -62,6 +67,7 @@ int64_t segment_folder_used(const char *folder, const char *name);
 
 struct segment_prune {
     uint64_t budget;       /* bytes to keep at most; parts count */
+    int64_t oldest;        /* files used before this time go; 0: none does */
     bool broken;           /* remove what does not pass segment_folder_open with `pages` */
     int64_t stray_seconds; /* age of parts that are removed if their writer is gone */
 };
@@ -72,8 +78,9 @@ struct segment_pruned {
     uint64_t left;       /* and left */
 };
 
-/* Removes strays, broken files if asked, and then the files used longest ago until the budget is
- * kept. TRIB_IO where the folder cannot be read, or where a file cannot be removed that is there.
+/* Removes strays, files that are too old or broken if asked, and of the others those used longest
+ * ago until the budget is kept. TRIB_IO where the folder cannot be read, or where a file cannot be
+ * removed that is there.
  */
 trib_status segment_folder_prune(const char *folder, const struct segment_prune *prune,
                                  struct segment_pruned *pruned, trib_error *error);

@@ -81,6 +81,8 @@ trib_status segment_store_open(struct segment_store **out, const struct segment_
     trib_status status = segment_folder_make(store->folder, error);
     if (status == TRIB_OK)
         status = segment_folder_prune(store->folder, &strays, &pruned, error);
+    if (status == TRIB_OK && store->budget == 0)
+        status = segment_folder_half(store->folder, pruned.left, &store->budget, error);
     if (status == TRIB_OK)
         *out = store;
     else

@@ -26,8 +26,8 @@ struct segment_report {
 };
 
 struct segment_options {
-    const char *folder;           /* NULL: nothing on disk */
-    uint64_t budget;              /* bytes on disk, of all origins together */
+    const char *folder; /* NULL: nothing on disk */
+    uint64_t budget;    /* bytes on disk, of all origins together; 0: segment_folder_half */
     uint8_t model[SEGMENT_MODEL]; /* fingerprint of weights and of all options that matter */
     const char *kernels;          /* the name of all code whose choice decides bits */
     int threads;                  /* for verifying; at least 1 */

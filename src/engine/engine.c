@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/size.h"
+#include "engine/cache.h"
 #include "engine/model_file.h"
 #include "engine/session.h"
 #include "train/predictor_file.h"
@@ -50,29 +50,6 @@ static trib_status resolve_shape(const struct model_config *config, const char *
     return TRIB_OK;
 }
 
-/* Half of what is available, or one full context where that is more and there is as much; at least
- * a page, which a cache must have. */
-static uint64_t default_budget(const struct model_config *config, const struct kv_shape *shape)
-{
-    uint64_t available = memory_available(), page = kv_page_bytes(shape);
-    uint64_t context = page * size_ceil_div(config->context, CHUNK), most = available / 2;
-    if (context > most)
-        most = context < available ? context : available;
-    return most > page ? most : page;
-}
-
-/* The cache takes memory as it fills; the budget is where it stops. */
-static trib_status open_cache(struct trib_engine *engine, const struct kv_shape *shape,
-                              uint64_t bytes, trib_error *error)
-{
-    uint64_t budget = bytes ? bytes : default_budget(&engine->model.config, shape);
-    const struct prefix_cache_options options = {
-        .shape = *shape,
-        .budget = budget < SIZE_MAX / 2 ? budget : SIZE_MAX / 2,
-        .disk = {.kernels = engine->kernels->name, .threads = engine->threads}};
-    return prefix_cache_open(&engine->cache, &options, error);
-}
-
 /* Refuses a model that does not fit in memory, before anything is taken. */
 static trib_status check_memory(const struct trib_engine *engine, const struct gguf *file,
                                 trib_error *error)
@@ -110,7 +87,8 @@ static trib_status open_predictor(struct trib_engine *engine, const struct gguf 
 static trib_status open_model(struct trib_engine *engine, const struct gguf *file,
                               const trib_engine_options *o, trib_error *error)
 {
-    struct load_progress progress = {o->progress, o->progress_context};
+    struct fingerprint fingerprint = {0};
+    struct load_watch watch = {o->progress, o->progress_context, NULL};
     struct model_config config;
     struct kv_shape shape;
     trib_status status;
@@ -124,9 +102,13 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         status = resolve_shape(&config, o->kv_type, &shape, error);
     if (status == TRIB_OK)
         status = check_memory(engine, file, error);
+    if (status == TRIB_OK && o->cache_dir && !config.bidirectional) {
+        status = engine_cache_begin(&fingerprint, file, o->cache_dir, error);
+        watch.fingerprint = &fingerprint;
+    }
     if (status == TRIB_OK)
         status = model_open(&engine->model, file, o->context, engine->kernels, engine->threads,
-                            progress, error);
+                            watch, error);
     engine->vocabulary = engine->model.config.vocabulary;
     engine->context = engine->model.config.context;
     if (status == TRIB_OK)
@@ -134,7 +116,7 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
                                   engine->threads, error);
     engine->activations.apart = o->apart;
     if (status == TRIB_OK && !config.bidirectional)
-        status = open_cache(engine, &shape, o->cache_bytes, error);
+        status = engine_cache_open(engine, o, &shape, &fingerprint, error);
     return status;
 }
 
@@ -153,6 +135,7 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
     engine->threads = o.threads;
     engine->prefill_chunk = o.prefill_chunk;
     engine->kernels = kernels;
+    engine->tokenizer = model->tokenizer;
     status = open_model(engine, model->file, &o, error);
     if (status != TRIB_OK) {
         trib_engine_close(engine);
@@ -166,6 +149,7 @@ void trib_engine_close(trib_engine *engine)
 {
     if (!engine)
         return;
+    trib_engine_flush(engine, NULL);
     prefix_cache_close(engine->cache);
     activations_close(&engine->activations);
     model_close(&engine->model);

@@ -1,7 +1,8 @@
-/* Choosing the next token: penalty, top-k, top-p, min-p, temperature, a draw, in this order.
+/* Choosing the next token: bias, constraint, penalty, top-k, top-p, min-p, temperature, a draw, in
+ * this order.
  *
- * Candidates are sorted by falling logit, equal ones by rising id, so that no step depends on how a
- * sort breaks ties. Top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) look at the
+ * Candidates stand by falling logit, equal ones by rising id, so that no step depends on how a sort
+ * breaks ties. Top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) look at the
  * probabilities before the temperature. */
 #include <math.h>
 #include <stdlib.h>
@@ -9,21 +10,25 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "engine/logits.h"
 #include "kernel/exp.h"
-#include "tributary/engine.h"
-
-struct candidate {
-    float logit;
-    int32_t id;
-};
+#include "kernel/kernel.h"
+#include "tributary/sampling.h"
 
 struct trib_sampler {
-    trib_sampler_options options;
-    size_t vocabulary;
+    trib_sampler_options options; /* `bias` is the one below */
+    trib_logit_bias *bias;        /* [bias_count] */
+    size_t vocabulary;            /* V */
     uint64_t draws;               /* so far: the counter of the random numbers */
-    struct candidate *candidates; /* [V] scratch */
+    float *logits;                /* [V] after bias, constraint and penalty */
+    struct candidate *candidates; /* [V] */
+    uint8_t *allowed;             /* [V] by the constraint, where there is one */
     int32_t *recent;              /* [repeat_last] a ring of the last tokens */
     size_t accepted;              /* tokens ever accepted */
+    int32_t *history;             /* [accepted] all of them, where there is a constraint */
+    size_t history_capacity;
+    bool forgot; /* a token that memory for the history could not be had for */
+    float logprob;
 };
 
 trib_sampler_options trib_sampler_options_default(void)
@@ -56,12 +61,48 @@ static trib_status check(const trib_sampler_options *o, trib_error *error)
     return TRIB_OK;
 }
 
+/* Finite biases are small enough to take no logit to infinity. */
+static trib_status check_bias(const trib_sampler_options *o, size_t V, trib_error *error)
+{
+    for (size_t i = 0; i < o->bias_count; i++) {
+        const trib_logit_bias *b = &o->bias[i];
+        if (b->id < 0 || (size_t)b->id >= V)
+            return error_set(error, TRIB_INVALID, "logit bias: expected an id below %zu, found %d",
+                             V, b->id);
+        if (!(fabsf(b->bias) <= 1e6f) && b->bias != -INFINITY)
+            return error_set(error, TRIB_INVALID,
+                             "logit bias of token %d: expected -1e6 to 1e6, or -inf, found %g",
+                             b->id, (double)b->bias);
+    }
+    return TRIB_OK;
+}
+
+/* The tables of a new sampler. */
+static trib_status take_memory(trib_sampler *s, trib_error *error)
+{
+    size_t V = s->vocabulary, biases = s->options.bias_count * sizeof *s->bias;
+    s->bias = malloc(biases + 1);
+    if (s->bias && biases)
+        memcpy(s->bias, s->options.bias, biases);
+    s->options.bias = s->bias;
+    s->logits = malloc((V + 1) * sizeof *s->logits);
+    s->candidates = malloc((V + 1) * sizeof *s->candidates);
+    s->allowed = s->options.constrain ? malloc(V + 1) : NULL;
+    s->recent = malloc((s->options.repeat_last + 1) * sizeof *s->recent);
+    if (!s->bias || !s->logits || !s->candidates || !s->recent ||
+        (s->options.constrain && !s->allowed))
+        return error_no_memory(error, "a sampler", V * (sizeof *s->logits + sizeof *s->candidates));
+    return TRIB_OK;
+}
+
 trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
                               const trib_sampler_options *options, trib_error *error)
 {
     *out = NULL;
     trib_sampler_options o = options ? *options : trib_sampler_options_default();
     trib_status status = check(&o, error);
+    if (status == TRIB_OK)
+        status = check_bias(&o, vocabulary, error);
     if (status != TRIB_OK)
         return status;
     trib_sampler *s = calloc(1, sizeof *s);
@@ -69,11 +110,11 @@ trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
         return error_no_memory(error, "a sampler", sizeof *s);
     s->options = o;
     s->vocabulary = vocabulary;
-    s->candidates = malloc((vocabulary + 1) * sizeof *s->candidates);
-    s->recent = malloc((o.repeat_last + 1) * sizeof *s->recent);
-    if (!s->candidates || !s->recent) {
+    s->logprob = NAN;
+    status = take_memory(s, error);
+    if (status != TRIB_OK) {
         trib_sampler_close(s);
-        return error_no_memory(error, "a sampler", vocabulary * sizeof *s->candidates);
+        return status;
     }
     *out = s;
     return TRIB_OK;
@@ -83,15 +124,63 @@ void trib_sampler_close(trib_sampler *s)
 {
     if (!s)
         return;
+    free(s->bias);
+    free(s->logits);
     free(s->candidates);
+    free(s->allowed);
     free(s->recent);
+    free(s->history);
     free(s);
+}
+
+static void remember(trib_sampler *s, int32_t id)
+{
+    if (s->accepted == s->history_capacity) {
+        size_t capacity = 2 * s->history_capacity + 256;
+        int32_t *larger = realloc(s->history, capacity * sizeof *larger);
+        s->forgot = s->forgot || !larger;
+        if (!larger)
+            return;
+        s->history = larger;
+        s->history_capacity = capacity;
+    }
+    s->history[s->accepted] = id;
 }
 
 void trib_sampler_accept(trib_sampler *s, int32_t id)
 {
+    if (s->options.constrain)
+        remember(s, id);
     if (s->options.repeat_last)
-        s->recent[s->accepted++ % s->options.repeat_last] = id;
+        s->recent[s->accepted % s->options.repeat_last] = id;
+    s->accepted++;
+}
+
+/* ---- What changes logits ---- */
+
+/* Tokens that may not come get -inf. */
+static trib_status constrain(trib_sampler *s, trib_error *error)
+{
+    size_t V = s->vocabulary, count = 0;
+    if (!s->options.constrain)
+        return TRIB_OK;
+    if (s->forgot)
+        return error_no_memory(error, "the tokens of a constraint", s->accepted * sizeof(int32_t));
+    memset(s->allowed, 1, V);
+    trib_status status =
+        s->options.constrain(s->options.constrain_context, s->history, s->accepted, s->allowed);
+    if (status != TRIB_OK)
+        return error_set(error, status, "the constraint on tokens failed after %zu of them: %s",
+                         s->accepted, trib_status_meaning(status));
+    for (size_t i = 0; i < V; i++) {
+        count += s->allowed[i] != 0;
+        s->logits[i] = s->allowed[i] ? s->logits[i] : -INFINITY;
+    }
+    if (count == 0)
+        return error_set(error, TRIB_INVALID,
+                         "the constraint on tokens allows none of the %zu after %zu tokens", V,
+                         s->accepted);
+    return TRIB_OK;
 }
 
 static int by_id(const void *a, const void *b)
@@ -100,8 +189,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Each recent token once, however often it came. (Keskar et al. 2019, "CTRL".) The candidates are
- * still in the order of their ids. */
+/* Each recent token once, however often it came. (Keskar et al. 2019, "CTRL".) */
 static trib_status penalize(trib_sampler *s, trib_error *error)
 {
     size_t n = s->accepted < s->options.repeat_last ? s->accepted : s->options.repeat_last;
@@ -115,7 +203,7 @@ static trib_status penalize(trib_sampler *s, trib_error *error)
     for (size_t i = 0; i < n; i++) {
         if ((i > 0 && ids[i] == ids[i - 1]) || ids[i] < 0 || (size_t)ids[i] >= s->vocabulary)
             continue;
-        float *logit = &s->candidates[ids[i]].logit;
+        float *logit = &s->logits[ids[i]];
         *logit =
             *logit > 0 ? *logit / s->options.repeat_penalty : *logit * s->options.repeat_penalty;
     }
@@ -123,45 +211,38 @@ static trib_status penalize(trib_sampler *s, trib_error *error)
     return TRIB_OK;
 }
 
-static int by_logit(const void *a, const void *b)
+/* The logits that the choice is made by; one is above -inf. */
+static trib_status adjust(trib_sampler *s, const float *logits, trib_error *error)
 {
-    const struct candidate *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit < y->logit ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
+    const trib_sampler_options *o = &s->options;
+    float most = -INFINITY;
+    memcpy(s->logits, logits, s->vocabulary * sizeof *logits);
+    for (size_t i = 0; i < o->bias_count; i++)
+        s->logits[o->bias[i].id] += o->bias[i].bias;
+    trib_status status = constrain(s, error);
+    if (status == TRIB_OK)
+        status = penalize(s, error);
+    if (status != TRIB_OK)
+        return status;
+    for (size_t i = 0; i < s->vocabulary; i++)
+        most = s->logits[i] > most ? s->logits[i] : most;
+    if (most == -INFINITY)
+        return error_set(error, TRIB_INVALID,
+                         "bias and constraint leave no token with a logit above minus infinity");
+    return TRIB_OK;
 }
 
-/* Sorts so that the first min(k, n) candidates are the best ones in order; k = 0: all. A small k is
- * picked in one pass that keeps the best so far sorted, since few candidates ever enter them. */
-static void sort_best(struct candidate *c, size_t n, size_t k)
-{
-    enum { SMALL = 256 };
-    if (k == 0 || k > SMALL) {
-        qsort(c, n, sizeof *c, by_logit);
-        return;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct candidate next = c[i];
-        if (kept == k && by_logit(&next, &c[kept - 1]) > 0)
-            continue;
-        size_t at = kept < k ? kept++ : kept - 1;
-        for (; at > 0 && by_logit(&next, &c[at - 1]) < 0; at--)
-            c[at] = c[at - 1];
-        c[at] = next;
-    }
-}
+/* ---- The choice ---- */
 
 static double weight(const struct candidate *c, size_t i, float temperature)
 {
     return (double)exp_scalar((c[i].logit - c[0].logit) / temperature);
 }
 
-/* How many of the n sorted candidates stay after top-k, top-p and min-p; at least one. */
+/* How many of the n sorted candidates, of which top-k left no more, stay after top-p and min-p: at
+ * least one, and none that is forbidden. */
 static size_t cut(const trib_sampler_options *o, const struct candidate *c, size_t n)
 {
-    if (o->top_k && o->top_k < n)
-        n = o->top_k;
     if (o->top_p < 1) {
         double sum = 0, reached = 0;
         for (size_t i = 0; i < n; i++)
@@ -171,7 +252,7 @@ static size_t cut(const trib_sampler_options *o, const struct candidate *c, size
             reached += weight(c, kept++, 1);
         n = kept;
     }
-    while (n > 1 && weight(c, n - 1, 1) < (double)o->min_p)
+    while (n > 1 && (c[n - 1].logit == -INFINITY || weight(c, n - 1, 1) < (double)o->min_p))
         n--;
     return n;
 }
@@ -193,29 +274,25 @@ static int32_t draw(trib_sampler *s, size_t n)
 
 trib_status trib_sampler_next(trib_sampler *s, const float *logits, int32_t *id, trib_error *error)
 {
-    bool any = false;
-    for (size_t i = 0; i < s->vocabulary; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY)
-            return error_set(error, TRIB_INVALID, "the logit of token %zu is %s", i,
-                             isnan(logits[i]) ? "not a number" : "infinite");
-        any = any || logits[i] > -INFINITY;
-        s->candidates[i] = (struct candidate){logits[i], (int32_t)i};
-    }
-    if (!any)
-        return error_set(error, TRIB_INVALID, "no token has a logit above minus infinity");
-    trib_status status = penalize(s, error);
+    size_t V = s->vocabulary, k = s->options.top_k;
+    float most;
+    trib_status status = logits_check(logits, V, &most, error);
+    if (status == TRIB_OK)
+        status = adjust(s, logits, error);
     if (status != TRIB_OK)
         return status;
-    if (s->options.temperature == 0) {
-        size_t best = 0;
-        for (size_t i = 1; i < s->vocabulary; i++)
-            if (s->candidates[i].logit > s->candidates[best].logit)
-                best = i;
-        *id = (int32_t)best;
-    } else {
-        sort_best(s->candidates, s->vocabulary, s->options.top_k);
-        *id = draw(s, cut(&s->options, s->candidates, s->vocabulary));
-    }
+    if (s->options.temperature == 0)
+        k = 1;
+    k = k && k < V ? k : V;
+    logits_best(s->logits, V, k, s->candidates);
+    *id = s->options.temperature == 0 ? s->candidates[0].id
+                                      : draw(s, cut(&s->options, s->candidates, k));
+    s->logprob = (float)((double)logits[*id] - logits_log_sum_exp(kernels_best(), logits, V, most));
     trib_sampler_accept(s, *id);
     return TRIB_OK;
+}
+
+float trib_sampler_logprob(const trib_sampler *s)
+{
+    return s->logprob;
 }

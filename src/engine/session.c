@@ -115,6 +115,7 @@ trib_status trib_session_fork(trib_session **out, const trib_session *session, t
     if (status == TRIB_OK) {
         fork->limit = session->limit;
         fork->known = session->known;
+        fork->cached = session->cached;
         if (fork->known)
             memcpy(fork->logits, session->logits, engine->vocabulary * sizeof *fork->logits);
     }
@@ -151,6 +152,16 @@ void trib_session_close(trib_session *session)
     free(session);
 }
 
+trib_status session_find(trib_session *session, const int32_t *ids, size_t count, trib_error *error)
+{
+    size_t had = trib_session_length(session);
+    if (session->engine->predicts)
+        return TRIB_OK;
+    trib_status status = sequence_find(session->sequence, ids, count, error);
+    session->known = session->known && trib_session_length(session) == had;
+    return status;
+}
+
 trib_status trib_session_append(trib_session *session, const int32_t *ids, size_t count,
                                 trib_error *error)
 {
@@ -170,6 +181,11 @@ size_t trib_session_length(const trib_session *session)
     return session->engine->predicts
                ? predictor_state_position(&session->engine->predictor, session->state)
                : sequence_length(session->sequence);
+}
+
+size_t trib_session_cached(const trib_session *session)
+{
+    return session->cached;
 }
 
 size_t trib_session_context(const trib_session *session)

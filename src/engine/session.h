@@ -12,6 +12,7 @@ struct trib_session {
     size_t limit;              /* tokens at most */
     float *logits;             /* [V] after the last token, if `known` */
     bool known;
+    size_t cached; /* tokens that were found, not computed */
     bool stepping; /* has a part in the step at hand */
 };
 
@@ -21,5 +22,10 @@ size_t session_predictor_context(const struct predictor_config *config);
 /* The context in tokens that `options` (NULL: defaults) ask for, of those of the engine. */
 trib_status session_context(const trib_session_options *options, size_t most, size_t *context,
                             trib_error *error);
+
+/* Appends as many whole pages of ids [count] as are cached, where the session is empty or ends with
+ * a whole page, and computes none. If there were any it has no logits. */
+trib_status session_find(trib_session *session, const int32_t *ids, size_t count,
+                         trib_error *error);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "engine/cache.h"
 #include "engine/session.h"
 
 /* An append on its way. */
@@ -20,6 +21,7 @@ struct step {
     trib_engine *engine;
     struct item *items; /* [count] those that were admitted */
     size_t count;
+    size_t rows;      /* tokens of theirs that are to be computed */
     struct run *runs; /* [count] */
 };
 
@@ -75,6 +77,8 @@ static trib_status admit(struct step *step, trib_append *append, size_t number, 
         return status;
     append->session->stepping = true;
     append->session->known = false;
+    append->session->cached += found;
+    step->rows += append->count - found;
     step->items[step->count++] = (struct item){append, number, found, 0};
     return TRIB_OK;
 }
@@ -192,6 +196,7 @@ trib_status trib_step(trib_engine *engine, trib_append *appends, size_t count, t
     passed = engine->predicts ? predict_all(&step, later) : pass_all(&step, later);
     for (size_t i = 0; i < step.count; i++)
         finish(&step.items[i]);
+    engine_write_behind(engine, step.rows);
     free(step.items);
     free(step.runs);
     return first == TRIB_OK ? passed : first;

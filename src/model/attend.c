@@ -96,6 +96,9 @@ static trib_status take_parts(const struct pass *pass, trib_error *error)
 {
     struct attending *g = &pass->a->attending;
     size_t parts = g->kept + (g->together ? g->plan.run_count : 0), pages = 0;
+    g->part_count = 0;
+    if (parts == 0)
+        return TRIB_OK;
     for (size_t i = 0; i < g->kept; i++) {
         const struct run *run = &pass->runs[g->order[i]];
         pages += pages_of(run) - (g->together ? run->sequence->place.pages : 0);
@@ -111,7 +114,6 @@ static trib_status take_parts(const struct pass *pass, trib_error *error)
     g->pages = (struct page **)(void *)(g->part_pages + parts);
     g->k = (const void **)(void *)(g->pages + pages);
     g->v = g->k + pages;
-    g->part_count = 0;
     return TRIB_OK;
 }
 

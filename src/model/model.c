@@ -7,6 +7,7 @@
 #include "attention/fold.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "file/fingerprint.h"
 
 /* LongRoPE has two tables of factors. Which one serves is a matter of the context that is asked
  * for, not of the tokens there are: a key must not depend on what comes behind it. (So in
@@ -29,7 +30,7 @@ static trib_status choose_factors(const struct model *m, struct rope_factors *ou
 }
 
 trib_status model_open(struct model *model, const struct gguf *file, size_t context,
-                       const struct kernels *kernels, int threads, struct load_progress progress,
+                       const struct kernels *kernels, int threads, struct load_watch watch,
                        trib_error *error)
 {
     struct rope_factors factors;
@@ -39,11 +40,14 @@ trib_status model_open(struct model *model, const struct gguf *file, size_t cont
         status = model_config_limit(&model->config, context, error);
     if (status == TRIB_OK)
         status =
-            weights_load(&model->weights, &model->config, file, kernels, threads, progress, error);
+            weights_load(&model->weights, &model->config, file, kernels, threads, watch, error);
     if (status == TRIB_OK)
         status = choose_factors(model, &factors, file->name, error);
     if (status == TRIB_OK)
         status = rope_open(&model->rope, &model->config, factors, file->name, error);
+    if (status == TRIB_OK && watch.fingerprint) /* the context may have chosen them */
+        fingerprint_add(watch.fingerprint, model->rope.frequency,
+                        model->rope.half * sizeof *model->rope.frequency);
     return status;
 }
 

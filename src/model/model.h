@@ -17,7 +17,7 @@ struct model {
 /* Loads the model in `file`, which must outlive it, for a context of at most `context` tokens, 0
  * for all that it was trained for. */
 trib_status model_open(struct model *model, const struct gguf *file, size_t context,
-                       const struct kernels *kernels, int threads, struct load_progress progress,
+                       const struct kernels *kernels, int threads, struct load_watch watch,
                        trib_error *error);
 void model_close(struct model *model);
 

@@ -162,7 +162,7 @@ struct walk {
     float *next_vector;
     void *staging; /* [staged_bytes] */
     int threads;
-    struct load_progress progress;
+    struct load_watch watch;
     uint64_t total; /* matrix_bytes of the count */
 };
 
@@ -248,8 +248,8 @@ static void take_matrix(struct walk *walk, const struct tensor_row *row,
     if (!walk->weights)
         return;
     gguf_release(walk->file, t);
-    if (walk->progress.report)
-        walk->progress.report(walk->progress.context, walk->matrix_bytes, walk->total);
+    if (walk->watch.progress)
+        walk->watch.progress(walk->watch.context, walk->matrix_bytes, walk->total);
 }
 
 static void take_vector(struct walk *walk, const struct tensor_row *row,
@@ -288,6 +288,8 @@ static trib_status take(struct walk *walk, enum tensor tensor, size_t layer, cha
     if (status != TRIB_OK)
         return status;
     walk->used++;
+    if (walk->weights && walk->watch.fingerprint)
+        fingerprint_tensor(walk->watch.fingerprint, t, walk->threads);
     if (row->kind == MATRIX)
         take_matrix(walk, row, t, base);
     else if (row->kind == VECTOR)
@@ -385,7 +387,7 @@ trib_status weights_measure(const struct model_config *config, const struct gguf
 
 trib_status weights_load(struct weights *w, const struct model_config *config,
                          const struct gguf *file, const struct kernels *kernels, int threads,
-                         struct load_progress progress, trib_error *error)
+                         struct load_watch watch, trib_error *error)
 {
     *w = (struct weights){0};
     struct walk walk = {.config = config, .file = file, .kernels = kernels, .error = error};
@@ -410,7 +412,7 @@ trib_status weights_load(struct weights *w, const struct model_config *config,
                          .next_vector = w->vectors,
                          .staging = staging,
                          .threads = threads,
-                         .progress = progress,
+                         .watch = watch,
                          .total = walk.matrix_bytes};
     status = take_all(&walk);
     free(staging);

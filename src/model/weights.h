@@ -7,6 +7,7 @@
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
+#include "file/fingerprint.h"
 #include "kernel/weight.h"
 #include "model/config.h"
 
@@ -58,10 +59,13 @@ struct weights {
     void *packed;                 /* owns the matrices */
 };
 
-/* Told after each tensor how many of all bytes are packed. NULL: nobody is. */
-struct load_progress {
-    void (*report)(void *context, uint64_t done, uint64_t total);
+/* Who wants to know of loading. */
+struct load_watch {
+    /* Told after each tensor how many of all bytes are packed; NULL: nobody is. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
+    struct fingerprint *fingerprint; /* gets each tensor just before it is packed, while it is read
+                                        anyway; NULL: there is none */
 };
 
 /* What loading will take. A tensor that is missing or has another shape is TRIB_FORMAT; one that
@@ -73,7 +77,7 @@ trib_status weights_measure(const struct model_config *config, const struct gguf
 /* Checks the same and loads; `file` must outlive the weights. */
 trib_status weights_load(struct weights *weights, const struct model_config *config,
                          const struct gguf *file, const struct kernels *kernels, int threads,
-                         struct load_progress progress, trib_error *error);
+                         struct load_watch watch, trib_error *error);
 void weights_close(struct weights *weights);
 
 #endif

@@ -48,15 +48,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tokenizer *tokenizer = open_tokenizer(&in, options);
     if (!tokenizer)
         return 0;
-    struct slice text = {(const char *)in.bytes, in.size};
     struct tokenize_options how = {.add_special = options & ADD_SPECIAL,
                                    .parse_special = options & PARSE_SPECIAL};
-    int32_t *ids = NULL;
-    size_t count = 0, capacity = 0;
-    trib_status status = tokenizer_encode(tokenizer, text, how, &ids, &count, &capacity, NULL);
-    CHECK(status == TRIB_OK || (status == TRIB_UNSUPPORTED && count == 0));
-    check_ids(tokenizer, ids, count);
-    free(ids);
+    struct encoded e = encode_rest(tokenizer, &in, how);
+    CHECK(e.status == TRIB_OK || (e.status == TRIB_UNSUPPORTED && e.count == 0));
+    free(e.ids);
     tokenizer_close(tokenizer);
     return 0;
 }

@@ -86,6 +86,24 @@ static inline void check_ids(const struct tokenizer *tokenizer, const int32_t *i
         check_decoding(tokenizer, id);
 }
 
+/* What the rest of the input is encoded to; ids are the caller's to free. */
+struct encoded {
+    struct slice text;
+    trib_status status;
+    int32_t *ids;
+    size_t count;
+};
+
+static inline struct encoded encode_rest(const struct tokenizer *tokenizer, const struct input *in,
+                                         struct tokenize_options how)
+{
+    struct encoded e = {.text = {(const char *)in->bytes, in->size}};
+    size_t capacity = 0;
+    e.status = tokenizer_encode(tokenizer, e.text, how, &e.ids, &e.count, &capacity, NULL);
+    check_ids(tokenizer, e.ids, e.count);
+    return e;
+}
+
 static inline void check_round_trip(const struct tokenizer *tokenizer, struct slice text,
                                     const int32_t *ids, size_t count)
 {

@@ -34,6 +34,11 @@ expect "a template that is none" 1 "" "*chat template 'x': expected one of chatm
     "$trib" chat "$own" --template x
 expect "nothing said, nothing answered" 0 "" "" sh "$scratch/talk" "\n  \n"
 expect "an answer" 0 "?*" "" sh "$scratch/talk" "Good morrow.\n"
+said=$(sh "$scratch/talk" "Good morrow.\n" 2>/dev/null)
+expect "a stop string ends an answer before it" 0 "${said%%e*}" "" \
+    sh "$scratch/talk" "Good morrow.\n" --stop "no such text" --stop e
+expect "a bias of a token" 0 "AAAAAAAAAAAAAAAA" "" \
+    sh "$scratch/talk" "Good morrow.\n" --logit-bias 65=1000
 expect "a turn and a conversation in a file" 0 "?*" "" sh "$scratch/talk" \
     "Who are you?\n/save $scratch/one.json\nAnd I?\n/save $scratch/two.json\n"
 expect "what the file says" 0 '*"user"*"Who are you?"*"assistant"*"user"*"And I?"*"assistant"*' "" \
@@ -41,6 +46,15 @@ expect "what the file says" 0 '*"user"*"Who are you?"*"assistant"*"user"*"And I?
 expect "a conversation that is loaded goes on as it did" 0 "" "" sh -c "
     sh '$scratch/talk' '/load $scratch/one.json\nAnd I?\n/save $scratch/again.json\n' >/dev/null &&
     cmp '$scratch/two.json' '$scratch/again.json'"
+for guess in lookup "$own"; do # turns go on from where guesses were taken back
+    for way in "" "--speculate $guess"; do
+        # shellcheck disable=SC2086
+        sh "$scratch/talk" "Who are you?\nAnd I?\nGo on.\n" -n 30 --temperature 0.4 --seed 3 $way
+    done >"$scratch/both" 2>/dev/null
+    expect "a conversation with --speculate ${guess##*/} is the same" 0 "" "" sh -c "
+        n=\$(wc -l <'$scratch/both') && head -n \$((n / 2)) '$scratch/both' >'$scratch/half' &&
+        tail -n \$((n / 2)) '$scratch/both' | cmp - '$scratch/half'"
+done
 expect "/reset forgets" 0 "" "" sh -c "
     sh '$scratch/talk' 'Say on.\n/reset\nWho are you?\n/save $scratch/reset.json\n' >/dev/null &&
     cmp '$scratch/one.json' '$scratch/reset.json'"

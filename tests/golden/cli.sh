@@ -155,6 +155,11 @@ for row in prefill:200 decode:1 shared:3; do
 done
 expect "bench merge --json" 0 "{\"case\":\"merge\",*\"share\":$number,*\"hash\":\"*\"}" "*" \
     sh "$scratch/bench" --case merge --json
+expect "bench order --json" 0 \
+    "{\"case\":\"order\",\"of\":\"decode\",*\"ms_any_order\":$number,\"cost\":*\"of\":\"prefill\"*" "*" \
+    sh "$scratch/bench" --case order --kv bf16 --json
+expect "bench order has no csv" 2 "" "trib bench attention: --csv: *order*" \
+    sh "$scratch/bench" --case order --csv
 expect "bench --peers" 0 "*\"table\":\"naive\"*" "*" \
     sh "$scratch/bench" --case decode --kv f32 --peers --json
 for threads in 1 2; do # case, type and hash of 13 rows and a heading
@@ -189,8 +194,25 @@ expect "bench of a model: what the context has no room for" 0 "*decode*" \
     "trib: decode at depth 253: left out, * has a context of 256 tokens" \
     "$trib" bench "$own" --case decode --depth 0,253 --tokens 4
 expect "bench shared: read once or once for each, the hashes are the same" 0 "2" "" \
-    sh -c "'$trib' bench shared '$own' --prefix 128 -N 1,3 -n 2 --json |
+    sh -c "'$trib' bench shared '$own' --case cascade,apart --prefix 128 -N 1,3 -n 2 --json |
         grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
+expect "bench speculate: with guesses or without, the hashes are the same" 0 "1" "" \
+    sh -c "'$trib' bench speculate '$own' --prompt 130 -n 40 --repeat 1 --json |
+        grep -o '\"hash\": *\"[^\"]*\"' | sort -u | wc -l"
+expect "bench speculate: 40 tokens of 11 steps" 0 '*"tokens_per_step":3.6363*"acceptance":0.763*' "" \
+    "$trib" bench speculate "$own" --prompt 130 -n 40 --every 20 --repeat 1 --draft-tokens 4 --json
+expect "bench speculate: beyond the context" 1 "" "trib: * has a context of 256 tokens: less than*" \
+    "$trib" bench speculate "$own" --prompt 250 -n 40
+expect "bench speculate: too many guesses" 2 "" "trib bench speculate: --draft-tokens: expected 0 to 64*" \
+    "$trib" bench speculate "$own" --draft-tokens 65
+line="{\"model\":\"*\",\"case\":\"restart\",\"N\":1,\"prefix\":128,*\"ms_per_step\":$number,*"
+line="$line\"share\":$number,*\"prefill_ms\":$number,\"of_prefill\":$number,*\"hash\":\"*\"}"
+mkdir "$scratch/temporary"
+expect "bench shared: a restart" 0 "$line" "" sh -c \
+    "TMPDIR='$scratch/temporary' '$trib' bench shared '$own' --case restart --prefix 128 --json"
+check "and its folder is gone" rmdir "$scratch/temporary"
+expect "bench shared: nowhere to restart from" 1 "" "trib: no folder can be made below *" \
+    env TMPDIR="$scratch/temporary" "$trib" bench shared "$own" --case restart --prefix 128
 expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
 expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
     "$trib" bench "$own" --case sing
@@ -212,6 +234,111 @@ expect "demo of a missing file" 1 "" "trib: $scratch/none: No such file*" "$trib
 expect "demo of no prompt" 1 "" "trib: the prompt has no tokens*" "$trib" demo "$own" -p ""
 expect "the model continues a name" 0 "?*" "prefill 6 tokens*decode 200 tokens*" \
     "$trib" run "$own" -p "ROMEO:" -n 200
+for guess in lookup "$own"; do
+    for seed in 1 2; do
+        cat >"$scratch/speculate" <<END
+'$trib' run '$own' -p "ROMEO:" -n 150 --seed $seed --temperature 0.3 --repeat-penalty 1.1 "\$@" \
+    2>"$scratch/statistics" && grep -o 'logits .*' "$scratch/statistics"
+END
+        sh "$scratch/speculate" >"$scratch/plain"
+        sh "$scratch/speculate" --speculate "$guess" --draft-tokens 6 --draft-branches 2 >"$scratch/ahead"
+        expect "run --speculate ${guess##*/}, seed $seed: the same text and logits" 0 "*logits*" "" \
+            sh -c "cmp '$scratch/plain' '$scratch/ahead' && cat '$scratch/ahead'"
+        expect "and guesses were right" 0 "*speculation: [1-9]* of *tokens a step*" "" \
+            cat "$scratch/statistics"
+    done
+done
+expect "run --speculate --json" 0 '*"speculation":{"steps":*"drafted":*"accepted":*}*' "*" \
+    "$trib" run "$own" -p "ROMEO:" -n 20 --speculate lookup --json
+expect "run --speculate: a missing file" 1 "" "trib: $scratch/none: No such file*" \
+    "$trib" run "$own" -p "ROMEO:" --speculate "$scratch/none"
+expect "run --speculate: another vocabulary" 1 "" "trib: the draft's vocabulary: expected *" \
+    "$trib" run "$own" -p "ROMEO:" --speculate "$made"
+expect "run --speculate: too many branches" 1 "" "trib: draft branches: expected 1 to 16, found 99" \
+    "$trib" run "$own" -p "ROMEO:" --speculate lookup --draft-branches 99
+# Sampling. What the model says is not looked at, but how it hangs together.
+cat >"$scratch/say" <<END
+exec '$trib' run '$own' -p ROMEO: "\$@"
+END
+said=$(sh "$scratch/say" -n 80 -t 0 2>"$scratch/err")
+middle=$(echo "$said" | awk 'NR == 2 { print substr($0, 6, 4) }') # four tokens: this model's are bytes
+for stop in e "$middle"; do
+    expect "a stop string ends the text before it: '$stop'" 0 "${said%%"$stop"*}" "*" \
+        sh "$scratch/say" -n 80 -t 0 --stop "$stop" --stop "no such text"
+done
+expect "of two stop strings the first" 0 "${said%%e*}" "*" \
+    sh "$scratch/say" -n 80 -t 0 --stop "no such text" --stop e
+expect "a stop string with an escape, and why the text ended" 0 \
+    '*"ids":\[10\],"text":"","stop":"string"*' "*" \
+    sh "$scratch/say" -n 80 -t 0 --stop '\n' --json
+expect "an empty stop string" 2 "" "trib run: --stop: expected a text that is not empty*" \
+    sh "$scratch/say" --stop ""
+expect "a bias wins" 0 "AAAA" "*" sh "$scratch/say" -n 4 --logit-bias 65=1000
+expect "of two biases the one that forbids" 0 "BBBB" "*" \
+    sh "$scratch/say" -n 4 --logit-bias 65=1000 --logit-bias 66=500 --logit-bias 65=-inf
+for wrong in x 65 65= =1 65=y -1=2; do
+    expect "a bias that is none: $wrong" 2 "" "trib run: --logit-bias: expected ID=BIAS*" \
+        sh "$scratch/say" "--logit-bias=$wrong"
+done
+expect "a bias of a token that is none" 1 "" "trib: logit bias: expected an id below 256, found 300" \
+    sh "$scratch/say" --logit-bias 300=1
+
+# facts FILE: what is told of every completion.
+facts() {
+    grep -ohE '"ids":\[[^]]*\]|"text":"([^"\\]|\\.)*"|"mean_logprob":[^,]*|"(seed|hash)":[^,}]*' "$1"
+}
+for seed in 5 6 7 8; do
+    sh "$scratch/say" -n 70 -s $seed --json 2>"$scratch/err"
+done >"$scratch/alone"
+facts "$scratch/alone" >"$scratch/alone facts"
+check "four seeds, four texts" sh -c "[ \$(sort -u '$scratch/alone facts' | wc -l) = 20 ]"
+for threads in 1 2 3; do
+    sh "$scratch/say" -n 70 -s 5 --n 4 --threads $threads --json >"$scratch/together" 2>"$scratch/err"
+    facts "$scratch/together" >"$scratch/together facts"
+    check "decoded together they are the same, $threads threads" \
+        cmp "$scratch/alone facts" "$scratch/together facts"
+done
+sh "$scratch/say" -n 70 -s 5 --n 9 --json 2>"$scratch/err" | grep -o '"mean_logprob":[^,]*' |
+    sort -t : -k 2 -gr | head -n 3 >"$scratch/best"
+check "the best three of nine" sh -c "
+    sh '$scratch/say' -n 70 -s 5 --n 3 --best-of 9 --json 2>/dev/null |
+    grep -o '\"mean_logprob\":[^,]*' | cmp - '$scratch/best'"
+expect "a list has headings" 0 "== 1: seed 0, mean logprob -*, 9 tokens, length*== 2: seed 1, *" "*" \
+    sh "$scratch/say" -n 9 --n 2
+for wrong in "--n 0" "--n 2000" "--n 4 --best-of 3" "--n 3 --beams 2" "--beams 2 --best-of 2" \
+    "--beams 2 --logprobs 1" "--beams 2 --logit-bias 1=1" "--n 2 --speculate lookup"; do
+    # shellcheck disable=SC2086  # words
+    expect "what does not go together: $wrong" 2 "" "trib run: --*: expected *" \
+        sh "$scratch/say" $wrong
+done
+
+tab=$(printf '\t')
+line="-[0-9.]*$tab[0-9]*$tab\"*\""
+expect "a line for each token, with the two likeliest" 0 "$line$tab$line$tab$line
+$line$tab$line$tab$line" "*" sh "$scratch/say" -n 2 -s 3 --logprobs 2
+expect "at temperature 0 the likeliest is chosen" 0 "50 50" "" sh -c "
+    sh '$scratch/say' -n 50 -t 0 --logprobs 1 2>/dev/null |
+    awk -F '\t' '{ n++; same += \$1 == \$4 && \$2 == \$5 && \$3 == \$6 } END { print n, same }'"
+expect "log probabilities in JSON" 0 \
+    '*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[{"id":10,*\]},{*' "*" \
+    sh "$scratch/say" -n 2 -t 0 --logprobs 2 --json
+expect "of the chosen token alone" 0 '*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[\]}\]*' \
+    "*" sh "$scratch/say" -n 1 -t 0 --logprobs 0 --json
+expect "more of them than there are tokens" 1 "" "trib: log probabilities: expected at most 256*" \
+    sh "$scratch/say" --logprobs 257
+
+expect "one beam is the likeliest token each time" 0 "$said" "*" sh "$scratch/say" -n 80 --beams 1
+for threads in 1 2 3; do
+    sh "$scratch/say" -n 60 --beams 5 --n 5 --threads $threads --stop e --json 2>"$scratch/err" |
+        grep -o '"completions":.*\]' >"$scratch/beams $threads"
+done
+check "beams, one thread and two" cmp "$scratch/beams 1" "$scratch/beams 2"
+check "beams, one thread and three" cmp "$scratch/beams 1" "$scratch/beams 3"
+check "five different ones, which the stop string ends" sh -c "
+    [ \$(grep -oE '\"text\":\"([^\"\\\\]|\\\\.)*\",\"stop\":\"string\"' '$scratch/beams 1' | sort -u | wc -l) = 5 ]"
+expect "beams print the best one" 0 "ROMEO:?*" "prefill 6 tokens*" \
+    sh "$scratch/say" -n 20 --beams 3 --length-penalty 0.5 --echo
+
 expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c \
     "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
     '$trib' eval '$own' '$scratch/lines' --json"

@@ -12,6 +12,7 @@
 #include "kernel/kernel.h"
 #include "test.h"
 #include "tributary/engine.h"
+#include "tributary/sampling.h"
 
 struct golden {
     json_t *json;

@@ -133,6 +133,40 @@ static void every_head_dimension(void **state)
     }
 }
 
+/* With one running state for all keys, which measuring compares with the fold, results are held to
+ * the same bound: of up to 512 keys a sum has no more additions, of up to 9 chunks one exponential
+ * more than E has for a span, and there are no merges, for which E has 7 of each span. */
+static void any_order_keeps_the_bound(void **state)
+{
+    (void)state;
+    struct random r = random_start(7);
+    for (size_t trial = 0; trial < 64; trial++) {
+        struct attend_case c = {.T = 1 + random_below(&r, 20),
+                                .S = 65 + random_below(&r, 448),
+                                .H = 4,
+                                .G = trial & 1 ? 1 : 4,
+                                .D = 64,
+                                .type = case_types[trial / 2 % 4],
+                                .mask = draw_mask_parts(&r)};
+        struct expected expected[4];
+        struct stored stored;
+        draw_positions(&c, &r, true);
+        case_draw(&c, &r);
+        c.attention.any_order = true;
+        store(&stored, &c, &r, trial & 8 ? CHUNKS_PAGED : ROWS_DENSE);
+        size_t n = case_expect_some(&c, &r, expected, 4);
+        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+            struct result out = result_new(&c);
+            case_attend(&c, k, &stored.segment, 0, c.T, 1 + (int)random_below(&r, 3), &out);
+            for (size_t i = 0; i < n; i++)
+                case_hold(&c, k, expected + i, &out, 0);
+            result_free(&out);
+        }
+        store_free(&stored);
+        case_free(&c);
+    }
+}
+
 /* Nobody quantises to -128, but a file may hold it: the one byte that has no negative. */
 static void q8_0_takes_every_byte(void **state)
 {
@@ -238,6 +272,7 @@ int main(void)
         cmocka_unit_test(every_mask_with_every_combination_of_scores),
         cmocka_unit_test(every_length_with_every_number_of_queries),
         cmocka_unit_test(every_head_dimension),
+        cmocka_unit_test(any_order_keeps_the_bound),
         cmocka_unit_test(q8_0_takes_every_byte),
     };
     random_seed();

@@ -1,12 +1,13 @@
 /* Many sessions in a step, prefixes shared and cached: still the same bits, by memcmp.
  *
  * A matrix of {1, 2, 3 threads} x {prefill chunk 1, 7, 64, all} x {1 to 8 sessions in the step,
- * which share a prefix and which do not} x {cold, cached}, some cells of it, each against
- * sessions that were scored alone; then random steps, forks and rewinds, where memory suffices and
- * where it does not. No page may be lost on the way. */
+ * which share a prefix and which do not} x {cold, cached, restored from disk}, some cells of it,
+ * each against sessions that were scored alone; then random steps, forks and rewinds, where memory
+ * suffices, where it does not, and with a folder. No page may be lost on the way. */
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "folder.h"
 #include "model/architecture.h"
 #include "test.h"
 #include "tiny_model.h"
@@ -51,9 +52,11 @@ static void expect_no_leaks(const trib_engine *engine)
 {
     struct prefix_cache_counts counts = prefix_cache_counts(engine->cache);
     assert_int_equal(counts.sequences, 0);
-    assert_int_equal(counts.pages.in_use, counts.cached);
+    assert_int_equal(counts.pages.in_use + counts.pages.wrapped, counts.cached);
     prefix_cache_clear(engine->cache);
-    assert_int_equal(prefix_cache_counts(engine->cache).pages.in_use, 0);
+    counts = prefix_cache_counts(engine->cache);
+    assert_int_equal(counts.pages.in_use, 0);
+    assert_int_equal(counts.pages.wrapped, 0);
 }
 
 /* ---- The matrix ---- */
@@ -84,14 +87,19 @@ struct way {
     const char *table;
     int threads;
     size_t chunk, sessions;
-    bool cached, apart;
+    enum { COLD, CACHED, RESTORED } from;
+    bool apart;
 };
+
+static const char *const places[] = {"cold", "cached", "restored"};
+static char folder[FOLDER_NAME];
 
 static trib_engine_options options_of(struct way way)
 {
     return (trib_engine_options){.threads = way.threads,
                                  .prefill_chunk = way.chunk,
                                  .kernels = way.table,
+                                 .cache_dir = way.from == RESTORED ? folder : NULL,
                                  .apart = way.apart};
 }
 
@@ -101,7 +109,7 @@ static void score_alone(const trib_model *model, const char *table)
     trib_error error = {0};
     for (size_t i = 0; i < MOST; i++) {
         trib_engine *engine =
-            open_engine(model, options_of((struct way){table, 1, LENGTH, 1, 0, 0}));
+            open_engine(model, options_of((struct way){table, 1, LENGTH, 1, COLD, 0}));
         trib_session *session = open_session(engine);
         must(trib_session_score(session, fixture.ids[i], sequences[i].length, fixture.expected[i],
                                 &error),
@@ -116,8 +124,8 @@ static void score_alone(const trib_model *model, const char *table)
 static void expect_row(struct way way, size_t i, size_t position, const float *logits)
 {
     if (memcmp(logits, fixture.expected[i] + position * V, V * sizeof *logits) != 0)
-        fail_msg("%s, %d threads, chunk %zu, %zu sessions, cached %d: sequence %zu differs at %zu",
-                 way.table, way.threads, way.chunk, way.sessions, way.cached, i, position);
+        fail_msg("%s, %d threads, chunk %zu, %zu sessions, %s: sequence %zu differs at %zu",
+                 way.table, way.threads, way.chunk, way.sessions, places[way.from], i, position);
 }
 
 /* Prompts in one step, then tokens in lockstep. */
@@ -162,14 +170,24 @@ static void score_sessions(trib_engine *engine, struct way way)
 
 static void run_way(const trib_model *model, struct way way)
 {
+    if (way.from == RESTORED)
+        folder_make(folder);
     trib_engine *engine = open_engine(model, options_of(way));
-    if (way.cached) /* what is scored stays when its sessions are closed */
+    if (way.from != COLD) /* what is scored stays when its sessions are closed */
         score_sessions(engine, way);
+    if (way.from == RESTORED) {
+        trib_engine_close(engine);
+        engine = open_engine(model, options_of(way));
+    }
     step_sessions(engine, way);
-    if (way.cached)
+    if (way.from == CACHED)
         assert_true(prefix_cache_counts(engine->cache).cached >= LENGTH / 64);
+    if (way.from == RESTORED) /* the prompts' pages lie in files */
+        assert_true(prefix_cache_counts(engine->cache).pages.wrapped >= LENGTH / 64);
     expect_no_leaks(engine);
     trib_engine_close(engine);
+    if (way.from == RESTORED)
+        assert_int_equal(folder_remove(folder), 0);
 }
 
 static void steps_change_no_bit(void **state)
@@ -185,11 +203,11 @@ static void steps_change_no_bit(void **state)
     for (int threads = 1; threads <= 3; threads++)
         for (size_t c = 0; c < 4; c++)
             for (size_t sessions = 1; sessions <= MOST; sessions++)
-                for (int cached = 0; cached < 2; cached++)
+                for (unsigned from = COLD; from <= RESTORED; from++)
                     if (((size_t)threads + c + sessions) % (c ? 2 : 8) ==
                         0) /* single rows are slow */
-                        run_way(model, (struct way){best->name, threads, chunks[c], sessions,
-                                                    cached, false});
+                        run_way(model, (struct way){best->name, threads, chunks[c], sessions, from,
+                                                    false});
     trib_model_close(model);
 }
 
@@ -208,8 +226,9 @@ static void every_architecture_steps(void **state)
             if (strcmp(name, "ref") == 0 && i % 4 != 0) /* slow */
                 continue;
             score_alone(model, name);
-            run_way(model, (struct way){name, 3, 50, MOST, false, false});
-            run_way(model, (struct way){name, 2, 300, MOST, true, i % 2});
+            run_way(model, (struct way){name, 3, 50, MOST, COLD, false});
+            run_way(model, (struct way){name, 2, 300, MOST, CACHED, i % 2});
+            run_way(model, (struct way){name, 2, 300, MOST, RESTORED, i % 2 == 0});
         }
         trib_model_close(model);
     }
@@ -337,6 +356,20 @@ static void live(struct world *w)
     trib_engine_close(w->tested);
 }
 
+/* Memory is short, what was given up comes back from files, and the second engine begins with what
+ * the first one left. */
+static void live_twice_on_disk(struct world *w, const trib_model *model, trib_engine_options tight)
+{
+    folder_make(folder);
+    tight.cache_dir = folder;
+    for (int i = 0; i < 2; i++) {
+        w->tested = open_engine(model, tight);
+        live(w);
+    }
+    assert_true(folder_each(folder, ".kv", NULL) > 0);
+    assert_int_equal(folder_remove(folder), 0);
+}
+
 static void forks_and_rewinds_change_no_bit(void **state)
 {
     static const char *const names[] = {"llama", "gemma2", "gemma3", "qwen3"};
@@ -359,6 +392,7 @@ static void forks_and_rewinds_change_no_bit(void **state)
         w.tested = open_engine(model, tight);
         live(&w);
         assert_true(w.full > 0);
+        live_twice_on_disk(&w, model, tight);
         random = w.r;
         trib_engine_close(w.plain);
         trib_model_close(model);

@@ -22,7 +22,7 @@ static trib_status load(const char *architecture, const struct tiny_change *chan
     gguf_build_finish(&b);
     trib_status status = gguf_parse(&file, b.file.bytes, b.file.size, "tiny", error);
     assert_int_equal(status, TRIB_OK);
-    status = model_open(&model, file, 0, kernels_at(0), 1, (struct load_progress){0}, error);
+    status = model_open(&model, file, 0, kernels_at(0), 1, (struct load_watch){0}, error);
     model_close(&model);
     gguf_close(file);
     gguf_build_close(&b);

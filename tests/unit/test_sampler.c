@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "test.h"
-#include "tributary/engine.h"
+#include "tributary/sampling.h"
 
 enum { V = 6 };
 

@@ -1,16 +1,15 @@
 /* The folder of KV segments: what comes back after a restart, and what does not: damaged, foreign,
  * vanished and half-written files; two processes at once, processes that are killed, a full disk
  * and a budget. Whatever happens on disk, what is found holds the right keys and values. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cache_case.h"
+#include "folder.h"
 #include "random.h"
 
 enum { PAGES = 8, IDS = PAGES * CHUNK };
@@ -19,7 +18,7 @@ static const struct kv_shape shape = {DTYPE_F16, 2, 1, 16};
 
 /* A folder, a cache on it, and what was reported. */
 struct disk {
-    char folder[32];
+    char folder[FOLDER_NAME];
     const char *kernels;
     uint64_t budget;
     int threads;
@@ -61,40 +60,13 @@ static void restart(struct disk *d)
 static int open_disk(void **state)
 {
     static struct disk d;
-    d = (struct disk){
-        .folder = "trib-test-XXXXXX", .kernels = "test", .budget = UINT64_MAX, .threads = 1};
-    if (!mkdtemp(d.folder) ||
-        page_pool_open(&d.scratch, &shape, 2 * kv_page_bytes(&shape), NULL) != TRIB_OK)
+    d = (struct disk){.kernels = "test", .budget = UINT64_MAX, .threads = 1};
+    folder_make(d.folder);
+    if (page_pool_open(&d.scratch, &shape, 2 * kv_page_bytes(&shape), NULL) != TRIB_OK)
         return -1;
     start(&d);
     *state = &d;
     return 0;
-}
-
-/* Calls for every file of the folder whose name ends so; how many. */
-static size_t each_file(const struct disk *d, const char *end, void (*call)(const char *path))
-{
-    size_t count = 0;
-    DIR *directory = opendir(d->folder);
-    assert_non_null(directory);
-    for (const struct dirent *entry; (entry = readdir(directory));) {
-        size_t length = strlen(entry->d_name), tail = strlen(end);
-        char path[512];
-        if (entry->d_name[0] == '.' || length < tail ||
-            strcmp(entry->d_name + length - tail, end) != 0)
-            continue;
-        count++;
-        snprintf(path, sizeof path, "%s/%s", d->folder, entry->d_name);
-        if (call)
-            call(path);
-    }
-    closedir(directory);
-    return count;
-}
-
-static void remove_path(const char *path)
-{
-    unlink(path);
 }
 
 static int close_disk(void **state)
@@ -102,8 +74,7 @@ static int close_disk(void **state)
     struct disk *d = *state;
     prefix_cache_close(d->cache);
     page_pool_close(d->scratch);
-    each_file(d, "", remove_path);
-    return rmdir(d->folder);
+    return folder_remove(d->folder);
 }
 
 static void ids_of(uint64_t which, int32_t ids[IDS], uint64_t hashes[IDS])
@@ -159,10 +130,10 @@ static void what_was_written_comes_back(void **state)
         assert_int_equal(find(d, which), PAGES);
     assert_int_equal(prefix_cache_counts(d->cache).pages.wrapped, 4 * PAGES);
     assert_int_equal(prefix_cache_counts(d->cache).pages.in_use, 0);
-    assert_int_equal(each_file(d, ".kv", NULL), 4);
+    assert_int_equal(folder_each(d->folder, ".kv", NULL), 4);
     for (uint64_t which = 0; which < 4; which++) /* and is not written again */
         assert_int_equal(compute(d, which, NULL), TRIB_OK);
-    assert_int_equal(each_file(d, "", NULL), 4);
+    assert_int_equal(folder_each(d->folder, "", NULL), 4);
     assert_int_equal(d->messages, 0);
     prefix_cache_clear(d->cache);
     assert_int_equal(prefix_cache_counts(d->cache).pages.wrapped, 0);
@@ -177,7 +148,7 @@ static void another_kernel_table_finds_nothing(void **state)
     restart(d);
     assert_int_equal(find(d, 1), 0);
     assert_int_equal(compute(d, 1, NULL), TRIB_OK);
-    assert_int_equal(each_file(d, ".kv", NULL), 2);
+    assert_int_equal(folder_each(d->folder, ".kv", NULL), 2);
     assert_int_equal(d->messages, 0);
 }
 
@@ -215,11 +186,11 @@ static void a_damaged_page_is_computed_again(void **state)
     struct disk *d = *state;
     size_t stride = segment_stride(kv_page_bytes(&shape));
     for (size_t page = 0; page < PAGES; page++) {
-        each_file(d, "", remove_path);
+        folder_empty(d->folder);
         restart(d);
         assert_int_equal(compute(d, 1, NULL), TRIB_OK);
         change_at = (off_t)(segment_header_bytes(0, PAGES) + page * stride + 77 * page);
-        each_file(d, ".kv", flip);
+        folder_each(d->folder, ".kv", flip);
         restart(d);
         assert_int_equal(find(d, 1), page);
         assert_int_equal(d->messages, 1);
@@ -248,11 +219,11 @@ static void damaged_files_are_passed_over(void **state)
         {cut, 9000, "bytes of the file"},      {rename_file, 0, "expected the name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        each_file(d, "", remove_path);
+        folder_empty(d->folder);
         restart(d);
         assert_int_equal(compute(d, 1, NULL), TRIB_OK);
         change_at = cases[i].at;
-        each_file(d, ".kv", cases[i].damage);
+        folder_each(d->folder, ".kv", cases[i].damage);
         restart(d);
         assert_int_equal(find(d, 1), 0);
         assert_int_equal(d->messages, 1);
@@ -277,7 +248,7 @@ static void files_may_vanish(void **state)
     assert_int_equal(compute(d, 1, NULL), TRIB_OK);
     restart(d);
     assert_int_equal(sequence_open(&s, d->cache, ids, IDS, NULL), TRIB_OK);
-    each_file(d, ".kv", remove_path);
+    folder_empty(d->folder);
     assert_int_equal(sequence_length(s), IDS);
     assert_true(case_holds(&shape, d->scratch, s, hashes, 0));
     sequence_close(s);
@@ -314,7 +285,7 @@ static void two_processes_share_a_folder(void **state)
     for (uint64_t which = 0; which < 16; which++) /* by a store that was open all the time */
         assert_int_equal(find(d, which), PAGES);
     assert_int_equal(d->messages, 0);
-    assert_int_equal(each_file(d, ".part", NULL), 0);
+    assert_int_equal(folder_each(d->folder, ".part", NULL), 0);
 }
 
 /* A process is killed at any moment, again and again: what is there under its name is whole, and
@@ -334,7 +305,7 @@ static void killing_leaves_whole_files(void **state)
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, NULL, 0), child);
     }
-    parts = each_file(d, ".part", NULL);
+    parts = folder_each(d->folder, ".part", NULL);
     assert_int_equal(segment_folder_list(&list, d->folder, NULL), TRIB_OK);
     for (size_t i = 0; i < list.count; i++) {
         struct file_map map;
@@ -352,7 +323,7 @@ static void killing_leaves_whole_files(void **state)
     assert_int_equal(segment_folder_prune(d->folder, &prune, &pruned, NULL), TRIB_OK);
     assert_int_equal(pruned.parts, parts);
     assert_int_equal(pruned.files, 0);
-    assert_int_equal(each_file(d, ".part", NULL), 0);
+    assert_int_equal(folder_each(d->folder, ".part", NULL), 0);
     print_message("# %zu parts were left behind\n", parts);
 }
 
@@ -373,7 +344,7 @@ static void a_full_disk_costs_the_run_alone(void **state)
     signal(SIGXFSZ, handler);
     assert_int_equal(status, TRIB_IO);
     assert_non_null(strstr(error.message, "cannot be written: File too large"));
-    assert_int_equal(each_file(d, "", NULL), 0);
+    assert_int_equal(folder_each(d->folder, "", NULL), 0);
     assert_int_equal(find(d, 1), PAGES); /* in memory */
     assert_int_equal(compute(d, 2, NULL), TRIB_OK);
     restart(d);
@@ -392,7 +363,7 @@ static void the_budget_keeps_what_was_used_last(void **state)
     restart(d);
     assert_int_equal(find(d, 0), PAGES); /* used later than 1 and 2 */
     assert_int_equal(compute(d, 3, NULL), TRIB_OK);
-    assert_int_equal(each_file(d, ".kv", NULL), 3);
+    assert_int_equal(folder_each(d->folder, ".kv", NULL), 3);
     restart(d);
     assert_int_equal(find(d, 1), 0);
     assert_int_equal(find(d, 2), PAGES);
@@ -404,7 +375,7 @@ static void the_budget_keeps_what_was_used_last(void **state)
     restart(d);
     assert_int_equal(compute(d, 9, &error), TRIB_FULL);
     assert_non_null(strstr(error.message, "beyond the budget"));
-    assert_int_equal(each_file(d, ".kv", NULL), 3);
+    assert_int_equal(folder_each(d->folder, ".kv", NULL), 3);
 
     struct segment_pruned pruned;
     struct segment_prune prune = {.budget = bytes};
@@ -412,7 +383,7 @@ static void the_budget_keeps_what_was_used_last(void **state)
     assert_int_equal(pruned.files, 2);
     assert_true(pruned.left == bytes);
     change_at = 5000;
-    each_file(d, ".kv", flip);
+    folder_each(d->folder, ".kv", flip);
     prune = (struct segment_prune){.budget = UINT64_MAX, .broken = true};
     assert_int_equal(segment_folder_prune(d->folder, &prune, &pruned, NULL), TRIB_OK);
     assert_int_equal(pruned.files, 1);

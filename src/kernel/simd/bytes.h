@@ -82,6 +82,29 @@ INLINE vi vi_larger(vi a, vi b)
     return _mm512_max_epi32(a, b);
 }
 
+INLINE vi vi_add(vi a, vi b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+/* Each four lanes' sum in all of them. */
+INLINE vi vi_add_fours(vi x)
+{
+    x = _mm512_add_epi32(x, _mm512_shuffle_epi32(x, 0x4e));
+    return _mm512_add_epi32(x, _mm512_shuffle_epi32(x, 0xb1));
+}
+
+/* The largest of the lanes, and their sum. */
+INLINE int vi_largest(vi x)
+{
+    return _mm512_reduce_max_epi32(x);
+}
+
+INLINE int vi_total(vi x)
+{
+    return _mm512_reduce_add_epi32(x);
+}
+
 INLINE vi vi_add_bytes(vi a, vi b)
 {
     return _mm512_add_epi8(a, b);
@@ -188,6 +211,31 @@ INLINE vi vi_shift_signed(vi x, int n)
 INLINE vi vi_larger(vi a, vi b)
 {
     return _mm256_max_epi32(a, b);
+}
+
+INLINE vi vi_add(vi a, vi b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+INLINE vi vi_add_fours(vi x)
+{
+    x = _mm256_add_epi32(x, _mm256_shuffle_epi32(x, 0x4e));
+    return _mm256_add_epi32(x, _mm256_shuffle_epi32(x, 0xb1));
+}
+
+INLINE int vi_largest(vi x)
+{
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
+INLINE int vi_total(vi x)
+{
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
 }
 
 INLINE vi vi_add_bytes(vi a, vi b)

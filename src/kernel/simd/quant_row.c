@@ -27,49 +27,40 @@ INLINE uint32_t largest_bits(const float *x, size_t n)
     vi most = vi_zero(), magnitude = vi_set(0x7fffffff);
     for (size_t i = 0; i < n; i += LANES)
         most = vi_larger(most, vi_and(vi_load(x + i), magnitude));
-    _Alignas(64) uint32_t lanes[LANES];
-    vi_store(lanes, most);
-    uint32_t bits = 0;
-    for (size_t i = 0; i < LANES; i++)
-        bits = lanes[i] > bits ? lanes[i] : bits;
-    return bits;
+    return (uint32_t)vi_largest(most);
 }
 
-/* q of n elements, and the sums of each four of them; returns d. */
-INLINE float round_block(int8_t *q, int32_t *sum4, const float *x, size_t n)
+/* d of n elements, and what they are multiplied by, 0 where q is 0 whatever they are. */
+INLINE float step_of(const float *x, size_t n, float *inverse)
 {
     uint32_t bits = largest_bits(x, n);
     float most;
     memcpy(&most, &bits, sizeof most);
-    if (!(most >= QUANT_TINY) || bits >= 0x7f800000u) {
-        memset(q, 0, n);
-        memset(sum4, 0, n);
-        return bits >= 0x7f800000u ? NAN : 0;
-    }
-    vf inverse = vf_set(127 / most);
-    for (size_t i = 0; i < n; i += LANES)
-        store_bytes(q + i, vi_from_vf(vf_mul(vf_load(x + i), inverse)));
-    struct codes ones = {.u = vi_set_bytes(1)};
-    for (size_t i = 0; i < n; i += 4 * LANES)
-        vi_store(sum4 + i / 4, vi_dot(false, vi_zero(), ones, vi_load(q + i)));
+    *inverse = 0;
+    if (bits >= 0x7f800000u)
+        return NAN;
+    if (most < QUANT_TINY)
+        return 0;
+    *inverse = 127 / most;
     return most / 127;
-}
-
-static int sum_of(const int32_t *x, size_t n)
-{
-    int sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i];
-    return sum;
 }
 
 static void block_32(struct quant_block32 *out, const float *x)
 {
-    int8_t q[64] = {0};
-    int32_t sum4[16];
-    out->d = round_block(q, sum4, x, 32);
-    memcpy(out->q, q, 32);
-    int sum = sum_of(sum4, 8);
+    float inverse;
+    int sum = 0;
+    out->d = step_of(x, 32, &inverse);
+    if (inverse > 0) {
+        vi lanes = vi_zero();
+        for (size_t i = 0; i < 32; i += LANES) {
+            vi q = vi_from_vf(vf_mul(vf_load(x + i), vf_set(inverse)));
+            store_bytes(out->q + i, q);
+            lanes = vi_add(lanes, q);
+        }
+        sum = vi_total(lanes);
+    } else {
+        memset(out->q, 0, sizeof out->q);
+    }
     out->d_sum = out->d * (float)sum;
     out->start = -QUANT_ZERO * sum;
     out->spare = 0;
@@ -77,19 +68,28 @@ static void block_32(struct quant_block32 *out, const float *x)
 
 static void block_256(struct quant_block256 *out, const float *x)
 {
-    int32_t sum4[64];
-    memset(out, 0, sizeof *out);
-    out->d = round_block(out->q, sum4, x, 256);
+    float inverse;
+    int32_t sums[64]; /* of 16, four times each */
+    struct codes ones = {.u = vi_set_bytes(1)};
+    out->d = step_of(x, 256, &inverse);
+    if (inverse > 0)
+        for (size_t i = 0; i < 256; i += LANES)
+            store_bytes(out->q + i, vi_from_vf(vf_mul(vf_load(x + i), vf_set(inverse))));
+    else
+        memset(out->q, 0, sizeof out->q);
+    for (size_t i = 0; i < 256; i += 4 * LANES)
+        vi_store(sums + i / 4, vi_add_fours(vi_dot(false, vi_zero(), ones, vi_load(out->q + i))));
+    __asm__("" : "+m"(sums)); /* from memory: taking vectors apart is slower */
     for (size_t i = 0; i < 16; i++) {
-        int sum = sum_of(sum4 + 4 * i, 4);
-        out->sum16[i] = (int16_t)sum;
-        out->start16[i] = -QUANT_ZERO * sum;
+        out->sum16[i] = (int16_t)sums[4 * i];
+        out->start16[i] = -QUANT_ZERO * sums[4 * i];
     }
     for (size_t i = 0; i < 8; i++) {
-        int sum = out->sum16[2 * i] + out->sum16[2 * i + 1];
+        int sum = sums[8 * i] + sums[8 * i + 4];
         out->sum32[i] = (int16_t)sum;
         out->start32[i] = -QUANT_ZERO * sum;
     }
+    memset(out->spare, 0, sizeof out->spare);
 }
 
 void SIMD(quant_row)(enum dtype type, void *out, const float *x, size_t inputs)

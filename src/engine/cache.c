@@ -1,0 +1,99 @@
+/* Opening the cache, and keeping it on disk. */
+#include "engine/cache.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/size.h"
+
+/* Rotary angles come from the C library, whose results are not fixed to the last bit: they differ
+ * between versions, and between processors with the same version. Where they differ at all, it
+ * shows in some of these. */
+static void add_library(struct fingerprint *f)
+{
+    enum { PROBES = 256 };
+    double values[PROBES][4];
+    for (size_t i = 0; i < PROBES; i++) {
+        double x = 0.7 + 41.3 * (double)i;
+        values[i][0] = sin(x);
+        values[i][1] = cos(x);
+        values[i][2] = pow(10000, -(double)i / PROBES);
+        values[i][3] = log(x);
+    }
+    fingerprint_add(f, values, sizeof values);
+}
+
+trib_status engine_cache_begin(struct fingerprint *f, const struct gguf *file, const char *folder,
+                               trib_error *error)
+{
+    *f = (struct fingerprint){0};
+    add_library(f);
+    fingerprint_metadata(f, file);
+    return segment_folder_make(folder, error);
+}
+
+/* Half of what is available, or one full context where that is more and there is as much; at least
+ * a page, which a cache must have. */
+static uint64_t default_budget(const struct model_config *config, const struct kv_shape *shape)
+{
+    uint64_t available = memory_available(), page = kv_page_bytes(shape);
+    uint64_t context = page * size_ceil_div(config->context, CHUNK), most = available / 2;
+    if (context > most)
+        most = context < available ? context : available;
+    return most > page ? most : page;
+}
+
+/* The cache takes memory as it fills; the budget is where it stops. */
+trib_status engine_cache_open(trib_engine *engine, const trib_engine_options *o,
+                              const struct kv_shape *shape, const struct fingerprint *fingerprint,
+                              trib_error *error)
+{
+    uint64_t budget =
+        o->cache_bytes ? o->cache_bytes : default_budget(&engine->model.config, shape);
+    struct prefix_cache_options options = {.shape = *shape,
+                                           .budget = budget < SIZE_MAX / 2 ? budget : SIZE_MAX / 2,
+                                           .disk = {.folder = o->cache_dir,
+                                                    .budget = o->cache_dir_bytes,
+                                                    .kernels = engine->kernels->name,
+                                                    .threads = engine->threads,
+                                                    .report = {o->report, o->report_context}}};
+    static_assert(sizeof options.disk.model == sizeof *fingerprint, "all of it");
+    memcpy(options.disk.model, fingerprint, sizeof *fingerprint);
+    engine->report = options.disk.report;
+    return prefix_cache_open(&engine->cache, &options, error);
+}
+
+static void report(const trib_engine *engine, const trib_error *error)
+{
+    if (engine->report.say)
+        engine->report.say(engine->report.context, error->message);
+}
+
+void engine_write_behind(trib_engine *engine, size_t rows)
+{
+    trib_error error;
+    if (!engine->cache || rows == 0)
+        return;
+    size_t bytes = (rows / CHUNK + 1) * kv_page_bytes(prefix_cache_shape(engine->cache));
+    if (prefix_cache_write(engine->cache, bytes, false, NULL, &error) != TRIB_OK)
+        report(engine, &error);
+}
+
+trib_status trib_engine_flush(trib_engine *engine, trib_error *error)
+{
+    trib_status first = TRIB_OK;
+    bool more = engine->cache;
+    while (more) {
+        trib_error failure;
+        trib_status status = prefix_cache_write(engine->cache, SIZE_MAX, true, &more, &failure);
+        if (status == TRIB_OK)
+            continue;
+        report(engine, &failure);
+        if (first == TRIB_OK && error)
+            *error = failure;
+        first = first == TRIB_OK ? status : first;
+    }
+    return first;
+}
