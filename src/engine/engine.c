@@ -115,6 +115,10 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
                                   engine->threads, error);
     engine->activations.apart = o->apart;
+    /* What the context chose of a model with several tables of factors. */
+    if (status == TRIB_OK && engine->model.rope.half)
+        fingerprint_add(&fingerprint, engine->model.rope.frequency,
+                        engine->model.rope.half * sizeof *engine->model.rope.frequency);
     if (status == TRIB_OK && !config.bidirectional)
         status = engine_cache_open(engine, o, &shape, &fingerprint, error);
     return status;

@@ -23,7 +23,8 @@ void fingerprint_add(struct fingerprint *f, const void *bytes, size_t size);
 /* All keys and values but general.name, which a folder takes from its own name. */
 void fingerprint_metadata(struct fingerprint *f, const struct gguf *file);
 
-/* Name, type, shape and data, read by `threads` threads; their number changes nothing. */
+/* Name, type, shape and data, which lie in order, read by `threads` threads; their number changes
+ * nothing. */
 void fingerprint_tensor(struct fingerprint *f, const struct gguf_tensor *tensor, int threads);
 
 #endif

@@ -222,18 +222,28 @@ static trib_status check(const struct walk *walk, const char *name, const struct
     return TRIB_OK;
 }
 
+/* The tensor, or where it does not lie in order one in the staging memory that does. */
+static struct gguf_tensor in_order(struct walk *walk, const struct gguf_tensor *t)
+{
+    struct gguf_tensor ordered = *t;
+    if (t->order == GGUF_IN_ORDER)
+        return ordered;
+    walk->staged_bytes = t->bytes > walk->staged_bytes ? t->bytes : walk->staged_bytes;
+    if (walk->weights) {
+        gguf_copy(t, 0, (size_t)t->elements, walk->staging);
+        gguf_release(walk->file, t);
+        ordered.data = walk->staging;
+        ordered.order = GGUF_IN_ORDER;
+    }
+    return ordered;
+}
+
 /* The rows of a matrix, to one weight after the other. */
 static void take_matrix(struct walk *walk, const struct tensor_row *row,
                         const struct gguf_tensor *t, char *base)
 {
     size_t inputs = size_of(walk->config, row->inputs);
     const char *stored = (const char *)t->data;
-    if (t->order != GGUF_IN_ORDER) {
-        walk->staged_bytes = t->bytes > walk->staged_bytes ? t->bytes : walk->staged_bytes;
-        if (walk->weights)
-            gguf_copy(t, 0, (size_t)t->elements, walk->staging);
-        stored = walk->staging;
-    }
     for (size_t i = 0; i < SLICES && row->slices[i].outputs != NOTHING; i++) {
         size_t outputs = size_of(walk->config, row->slices[i].outputs);
         size_t bytes = weight_bytes(walk->kernels, t->type, outputs, inputs);
@@ -288,10 +298,11 @@ static trib_status take(struct walk *walk, enum tensor tensor, size_t layer, cha
     if (status != TRIB_OK)
         return status;
     walk->used++;
+    struct gguf_tensor ordered = in_order(walk, t);
     if (walk->weights && walk->watch.fingerprint)
-        fingerprint_tensor(walk->watch.fingerprint, t, walk->threads);
+        fingerprint_tensor(walk->watch.fingerprint, &ordered, walk->threads);
     if (row->kind == MATRIX)
-        take_matrix(walk, row, t, base);
+        take_matrix(walk, row, &ordered, base);
     else if (row->kind == VECTOR)
         take_vector(walk, row, t, base);
     else if (walk->weights)

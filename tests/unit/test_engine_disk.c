@@ -23,6 +23,7 @@ enum {
     CACHED = PAGES * 64,
     PROMPT = CACHED + 9,
     LENGTH = PROMPT + 3,
+    ORIGINAL = 1024, /* context of a model that was stretched to TINY_CONTEXT */
     V = TINY_VOCABULARY
 };
 
@@ -241,6 +242,43 @@ static void one_bit_of_the_weights_makes_another_model(void **state)
         unlink(path);
     }
     assert_int_equal(disk.messages, 0);
+}
+
+/* Nor are keys found that were turned by the factors of another context (LongRoPE). */
+static void the_factors_of_the_context_count(void **state)
+{
+    static const struct {
+        size_t context, cached;
+    } runs[] = {{0, 0}, {ORIGINAL, 0}, {0, CACHED}, {ORIGINAL, CACHED}, {ORIGINAL - 1, CACHED}};
+    const struct tiny_change original = {TINY_U32, "phi3.rope.scaling.original_context_length",
+                                         ORIGINAL, NULL};
+    struct random random = random_start(7);
+    struct disk disk = on_folder();
+    struct gguf_build b;
+    char path[] = "/tmp/trib-long-XXXXXX";
+    trib_model *model;
+    trib_error error = {0};
+    (void)state;
+    gguf_build_open(&b);
+    tiny_model_build(&b, "phi3", DTYPE_F32, &random, &original);
+    gguf_build_finish(&b);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && gguf_build_write(&b, path));
+    close(fd);
+    gguf_build_close(&b);
+    must(trib_model_open(&model, path, &error), &error);
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+        disk.options.context = runs[i].context;
+        start(&disk, model);
+        trib_session *session = open_session(&disk);
+        append(session, fixture.ids, PROMPT);
+        assert_int_equal(trib_session_cached(session), runs[i].cached);
+        trib_session_close(session);
+        must(trib_engine_flush(disk.engine, &error), &error);
+        trib_engine_close(disk.engine);
+    }
+    trib_model_close(model);
+    unlink(path);
 }
 
 /* ---- Damage ---- */
@@ -567,6 +605,7 @@ int main(void)
         ON_FOLDER(what_was_computed_comes_back),
         ON_FOLDER(what_has_other_bits_does_not),
         ON_FOLDER(one_bit_of_the_weights_makes_another_model),
+        ON_FOLDER(the_factors_of_the_context_count),
         ON_FOLDER(every_class_of_byte_is_looked_after),
         ON_FOLDER(a_file_of_another_length_is_passed_over),
         ON_FOLDER(foreign_files_are_passed_over),
