@@ -71,6 +71,7 @@ trib_status prefix_cache_write(struct prefix_cache *cache, size_t bytes, bool al
 
 void prefix_cache_clear(struct prefix_cache *cache)
 {
+    segment_store_stop(cache->store); /* which holds pages */
     while (tree_evict(cache->tree))
         continue;
 }
