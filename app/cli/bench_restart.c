@@ -20,16 +20,12 @@ static trib_status fail(trib_error *error, trib_status status, const char *messa
     return status;
 }
 
-/* What went wrong in the folder first. */
-struct complaint {
-    trib_error error;
-};
-
+/* Keeps what went wrong in the folder first. */
 static void hear(void *context, const char *message)
 {
-    struct complaint *complaint = context;
-    if (complaint->error.status == TRIB_OK)
-        fail(&complaint->error, TRIB_IO, message);
+    trib_error *first = context;
+    if (first->status == TRIB_OK)
+        fail(first, TRIB_IO, message);
 }
 
 /* Opens an engine and times the append of all ids, of which `cached` must be found. */
@@ -69,7 +65,7 @@ static trib_status time_restarts(const struct bench_restart *b, const trib_engin
                                  size_t repeat, struct bench_restart_result *result,
                                  trib_error *error)
 {
-    double seconds[REPEAT_MOST], reads[REPEAT_MOST];
+    double seconds[REPEAT_MOST] = {0}, reads[REPEAT_MOST] = {0};
     uint64_t expected = result->hash;
     trib_status status = TRIB_OK;
     repeat = repeat < REPEAT_MOST ? repeat : REPEAT_MOST;
@@ -98,7 +94,7 @@ trib_status bench_restart(const struct bench_restart *bench, size_t repeat,
 {
     char folder[512];
     const char *place = getenv("TMPDIR");
-    struct complaint complaint = {0};
+    trib_error heard = {0};
     trib_engine_options options = bench->engine;
     trib_cache_prune_options nothing = {.bytes = 0};
     trib_cache_pruned pruned;
@@ -110,13 +106,13 @@ trib_status bench_restart(const struct bench_restart *bench, size_t repeat,
     options.cache_dir = folder;
     options.cache_dir_bytes = UINT64_MAX;
     options.report = hear;
-    options.report_context = &complaint;
+    options.report_context = &heard;
     trib_status status = time_append(bench, &options, 0, &result->prefill, result, error);
     if (status == TRIB_OK)
         status = time_restarts(bench, &options, repeat, result, error);
-    if (complaint.error.status != TRIB_OK) { /* the reason of what else may have failed */
-        *error = complaint.error;
-        status = complaint.error.status;
+    if (heard.status != TRIB_OK) { /* the reason of what else may have failed */
+        *error = heard;
+        status = heard.status;
     }
     (void)trib_cache_prune(folder, &nothing, &pruned, NULL);
     (void)rmdir(folder);
