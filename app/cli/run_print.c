@@ -216,7 +216,8 @@ static int print_texts(const struct job *job, const struct run_values *v, trib_d
         }
         if (v->echo)
             fwrite(job->prompt, 1, job->prompt_length, stdout);
-        fwrite(c->text, 1, c->length, stdout);
+        if (c->length)
+            fwrite(c->text, 1, c->length, stdout);
         if (c->count)
             putchar('\n');
     }

@@ -12,12 +12,15 @@ trib_status completion_grow(struct completion *c, size_t top, trib_error *error)
         return TRIB_OK;
     size_t capacity = 2 * c->capacity + 64;
     int32_t *ids = realloc(c->ids, capacity * sizeof *ids);
-    c->ids = ids ? ids : c->ids;
+    if (ids)
+        c->ids = ids;
     float *logprobs = realloc(c->logprobs, capacity * sizeof *logprobs);
-    c->logprobs = logprobs ? logprobs : c->logprobs;
-    trib_logprob *all = realloc(c->top, (capacity * top + 1) * sizeof *all);
-    c->top = all ? all : c->top;
-    if (!ids || !logprobs || !all)
+    if (logprobs)
+        c->logprobs = logprobs;
+    trib_logprob *likeliest = realloc(c->top, (capacity * top + 1) * sizeof *likeliest);
+    if (likeliest)
+        c->top = likeliest;
+    if (!ids || !logprobs || !likeliest)
         return run_fail(error, TRIB_NO_MEMORY, "no memory for the tokens");
     c->capacity = capacity;
     return TRIB_OK;

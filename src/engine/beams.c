@@ -272,13 +272,13 @@ static void put_in_order(trib_beams *beams)
 
 static trib_status append(trib_beams *beams, trib_error *error)
 {
-    size_t count = 0;
-    for (size_t i = beams->first; i < beams->count; i++) {
-        const struct hypothesis *h = &beams->hypotheses[i];
-        beams->appends[count++] =
+    size_t live = beams->count - beams->first;
+    for (size_t i = 0; i < live; i++) {
+        const struct hypothesis *h = &beams->hypotheses[beams->first + i];
+        beams->appends[i] =
             (trib_append){.session = h->session, .ids = h->ids + h->count - 1, .count = 1};
     }
-    return trib_step(beams->engine, beams->appends, count, error);
+    return trib_step(beams->engine, beams->appends, live, error);
 }
 
 trib_status trib_beams_step(trib_beams *beams, bool *going, trib_error *error)
