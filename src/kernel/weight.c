@@ -75,10 +75,15 @@ static size_t first_of_form(const struct kernels *kernels, const enum dtype *lis
     return i;
 }
 
+/* Of the row that a thread makes. */
+static size_t made_bytes(size_t inputs)
+{
+    return size_ceil_div(inputs * sizeof(float), 64) * 64;
+}
+
 size_t weight_workspace(const struct kernels *kernels, size_t rows, size_t inputs, int threads)
 {
-    (void)threads;
-    size_t bytes = 0;
+    size_t bytes = (size_t)threads * made_bytes(inputs);
     for (size_t i = 0; i < TYPES; i++)
         if (first_of_form(kernels, types, i, types[i]) == i)
             bytes += rows * class_of(types[i])->row_bytes(kernels, types[i], inputs);
@@ -96,8 +101,11 @@ struct forms {
 struct work {
     const struct weight_job *jobs;
     size_t count;
-    const float *x;
+    int threads;
+    const float *x; /* [rows][x_stride], or NULL and rows are made */
     size_t x_stride, rows, panels;
+    const struct weight_rows *made;
+    char *making; /* [threads] of made_bytes() */
     struct forms forms;
     atomic_size_t next; /* panel that nobody has taken */
 };
@@ -110,6 +118,8 @@ static size_t row_bytes(const struct weight *w)
 static void forms_find(struct work *work, char *workspace)
 {
     struct forms *forms = &work->forms;
+    work->making = workspace;
+    workspace += work->made ? (size_t)work->threads * made_bytes(work->jobs[0].weight->inputs) : 0;
     for (size_t j = 0; j < work->count; j++) {
         const struct weight *w = work->jobs[j].weight;
         if (first_of_form(w->kernels, forms->type, forms->count, w->type) < forms->count)
@@ -121,13 +131,26 @@ static void forms_find(struct work *work, char *workspace)
     }
 }
 
-/* Rows [first, end) in every form. */
-static void prepare(const struct work *work, size_t first, size_t end)
+/* Rows [first, end), which begin at x, in every form. */
+static void prepare_rows(const struct work *work, const float *x, size_t first, size_t end)
 {
     for (size_t i = 0; i < work->forms.count; i++) {
         const struct weight *w = work->forms.weight[i];
-        class_of(w->type)->prepare(w, work->forms.rows[i] + first * row_bytes(w),
-                                   work->x + first * work->x_stride, work->x_stride, end - first);
+        class_of(w->type)->prepare(w, work->forms.rows[i] + first * row_bytes(w), x, work->x_stride,
+                                   end - first);
+    }
+}
+
+static void prepare(const struct work *work, size_t thread, size_t first, size_t end)
+{
+    if (!work->made) {
+        prepare_rows(work, work->x + first * work->x_stride, first, end);
+        return;
+    }
+    char *making = work->making + thread * made_bytes(work->jobs[0].weight->inputs);
+    for (size_t row = first; row < end; row++) {
+        work->made->make(work->made->context, row, (float *)(void *)making);
+        prepare_rows(work, (const float *)(const void *)making, row, row + 1);
     }
 }
 
@@ -169,12 +192,12 @@ static void compute_together(struct work *work, int team)
     size_t rows = work->rows;
     bool few = rows * work->jobs[0].weight->inputs <= SMALL_ROWS;
     if (few)
-        prepare(work, 0, rows);
+        prepare(work, 0, 0, rows);
 #pragma omp parallel num_threads(team)
     {
         size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
         if (!few) {
-            prepare(work, rows * thread / threads, rows * (thread + 1) / threads);
+            prepare(work, thread, rows * thread / threads, rows * (thread + 1) / threads);
 #pragma omp barrier
         }
         compute_runs(work, threads);
@@ -182,22 +205,29 @@ static void compute_together(struct work *work, int team)
 }
 
 /* Jobs of equal inputs. */
-static void products(const struct weight_job *jobs, size_t count, const float *x, size_t x_stride,
-                     size_t rows, void *workspace, int threads)
+static void products(struct work *work, void *workspace)
 {
-    struct work work = {.jobs = jobs, .count = count, .x = x, .x_stride = x_stride, .rows = rows};
     size_t outputs = 0;
-    for (size_t j = 0; j < count; j++) {
-        work.panels += panels_of(jobs[j].weight);
-        outputs += jobs[j].weight->outputs;
+    for (size_t j = 0; j < work->count; j++) {
+        work->panels += panels_of(work->jobs[j].weight);
+        outputs += work->jobs[j].weight->outputs;
     }
-    forms_find(&work, workspace);
-    if (threads == 1 || rows * outputs * jobs[0].weight->inputs < SMALL_WORK) {
-        prepare(&work, 0, rows);
-        compute(&work, 0, work.panels);
+    forms_find(work, workspace);
+    if (work->threads == 1 || work->rows * outputs * work->jobs[0].weight->inputs < SMALL_WORK) {
+        prepare(work, 0, 0, work->rows);
+        compute(work, 0, work->panels);
     } else {
-        compute_together(&work, threads);
+        compute_together(work, work->threads);
     }
+}
+
+/* Of `count` jobs, how many from the first on have its inputs. */
+static size_t of_equal_inputs(const struct weight_job *jobs, size_t count)
+{
+    size_t end = 1;
+    while (end < count && jobs[end].weight->inputs == jobs[0].weight->inputs)
+        end++;
+    return end;
 }
 
 void weight_products(const struct weight_job *jobs, size_t count, const float *x, size_t x_stride,
@@ -206,10 +236,23 @@ void weight_products(const struct weight_job *jobs, size_t count, const float *x
     assert((uintptr_t)workspace % 64 == 0);
     if (rows == 0)
         return;
-    for (size_t first = 0, end; first < count; first = end) {
-        for (end = first + 1; end < count; end++)
-            if (jobs[end].weight->inputs != jobs[first].weight->inputs)
-                break;
-        products(jobs + first, end - first, x, x_stride, rows, workspace, threads);
+    for (size_t first = 0, some; first < count; first += some) {
+        some = of_equal_inputs(jobs + first, count - first);
+        struct work work = {.jobs = jobs + first,
+                            .count = some,
+                            .threads = threads,
+                            .x = x,
+                            .x_stride = x_stride,
+                            .rows = rows};
+        products(&work, workspace);
     }
+}
+
+void weight_products_of(const struct weight_job *jobs, size_t count, const struct weight_rows *x,
+                        size_t rows, void *workspace, int threads)
+{
+    assert((uintptr_t)workspace % 64 == 0 && of_equal_inputs(jobs, count) == count);
+    struct work work = {.jobs = jobs, .count = count, .threads = threads, .rows = rows, .made = x};
+    if (rows > 0)
+        products(&work, workspace);
 }

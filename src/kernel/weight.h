@@ -46,4 +46,15 @@ size_t weight_workspace(const struct kernels *kernels, size_t rows, size_t input
 void weight_products(const struct weight_job *jobs, size_t count, const float *x, size_t x_stride,
                      size_t rows, void *workspace, int threads);
 
+/* Rows of x that are made where a product takes them, each once, by any of the threads: what they
+ * are made from is read in one go with rounding them, and nobody writes them to memory. */
+struct weight_rows {
+    void (*make)(const void *context, size_t row, float *out); /* out [inputs] */
+    const void *context;
+};
+
+/* The same jobs, all of equal inputs, over the rows that `x` makes. */
+void weight_products_of(const struct weight_job *jobs, size_t count, const struct weight_rows *x,
+                        size_t rows, void *workspace, int threads);
+
 #endif

@@ -70,33 +70,46 @@ static void products(const struct pass *pass, const struct weight_job *jobs, siz
                     pass->a->threads);
 }
 
-/* x += W y, with a norm of what is added, or one of the sum, where the architecture has them. */
-static void add_to_stream(struct pass *pass, const struct linear *linear,
-                          const struct norm *post_norm, const struct norm *sum_norm, const float *y)
+static void products_of(const struct pass *pass, const struct weight_job *jobs, size_t count,
+                        const struct weight_rows *x)
+{
+    weight_products_of(jobs, count, x, pass->rows, pass->a->workspace, pass->a->threads);
+}
+
+/* What a sublayer begins with: products with norm(x), or with x. */
+static void products_of_stream(const struct pass *pass, const struct weight_job *jobs, size_t count,
+                               const struct norm *norm)
+{
+    const struct normed normed = {pass, norm, pass->x};
+    const struct weight_rows rows = {make_normed, &normed};
+    if (norm->scale)
+        products_of(pass, jobs, count, &rows);
+    else
+        products(pass, jobs, count, pass->x, pass->rows);
+}
+
+/* The product that ends a sublayer: W y is added to x, or takes the place of `other` where it is
+ * normed before. */
+static struct weight_job ending(const struct pass *pass, const struct linear *linear,
+                                const struct norm *post_norm)
 {
     struct weight_job sum = job(linear, pass->x), alone = job(linear, pass->other);
     sum.accumulate = true;
-    if (post_norm->scale) {
-        products(pass, &alone, 1, y, pass->rows);
+    return post_norm->scale ? alone : sum;
+}
+
+/* x += norm(W y), and a norm of the sum, where the architecture has them. */
+static void finish_stream(struct pass *pass, const struct norm *post_norm,
+                          const struct norm *sum_norm)
+{
+    if (post_norm->scale)
         add_normed_rows(pass, post_norm, pass->x, pass->other);
-    } else {
-        products(pass, &sum, 1, y, pass->rows);
-    }
     if (sum_norm->scale) {
         float *summed = pass->x;
         norm_rows(pass, sum_norm, summed, pass->other, pass->rows);
         pass->x = pass->other;
         pass->other = summed;
     }
-}
-
-/* What a sublayer gets: norm(x), or x. */
-static const float *sublayer_input(const struct pass *pass, const struct norm *norm)
-{
-    if (!norm->scale)
-        return pass->x;
-    norm_rows(pass, norm, pass->x, pass->other, pass->rows);
-    return pass->other;
 }
 
 /* x += Wo attention(norm(x)) */
@@ -106,11 +119,12 @@ static void attention_layer(struct pass *pass, size_t layer)
     struct activations *a = pass->a;
     const struct weight_job qkv[] = {job(&w->query, a->q), job(&w->key, a->k),
                                      job(&w->value, a->v)};
-    products(pass, qkv, 3, sublayer_input(pass, &w->attention_norm), pass->rows);
+    const struct weight_job output = ending(pass, &w->attention_output, &w->attention_post_norm);
+    products_of_stream(pass, qkv, 3, &w->attention_norm);
     finish_heads(pass, layer);
     attend_rows(pass, layer);
-    add_to_stream(pass, &w->attention_output, &w->attention_post_norm, &w->attention_sum_norm,
-                  a->attended);
+    products(pass, &output, 1, a->attended, pass->rows);
+    finish_stream(pass, &w->attention_post_norm, &w->attention_sum_norm);
 }
 
 /* x += Wdown (act(Wgate norm(x)) * Wup norm(x)), or without a gate Wdown act(Wup norm(x)) */
@@ -119,10 +133,11 @@ static void ffn_layer(struct pass *pass, size_t layer)
     const struct layer_weights *w = &pass->model->weights.layers[layer];
     struct activations *a = pass->a;
     const struct weight_job up_gate[] = {job(&w->up, a->up), job(&w->gate, a->gate)};
-    products(pass, up_gate, w->gate.weight.packed ? 2 : 1, sublayer_input(pass, &w->ffn_norm),
-             pass->rows);
-    activate_rows(pass);
-    add_to_stream(pass, &w->down, &w->ffn_post_norm, &w->ffn_sum_norm, a->up);
+    const struct weight_job down = ending(pass, &w->down, &w->ffn_post_norm);
+    const struct weight_rows activated = {make_activated, pass};
+    products_of_stream(pass, up_gate, w->gate.weight.packed ? 2 : 1, &w->ffn_norm);
+    products_of(pass, &down, 1, &activated);
+    finish_stream(pass, &w->ffn_post_norm, &w->ffn_sum_norm);
 }
 
 /* The rows that something is asked for of one run, through the final norm: out [outputs][E]. */

@@ -39,8 +39,17 @@ void add_normed_rows(const struct pass *pass, const struct norm *norm, float *x,
 /* q [T][H D] and k [T][G D]: each head normed, then rotated; k and v go to the caches. */
 void finish_heads(const struct pass *pass, size_t layer);
 
-/* up [T][F] = the activation of up, or of gate and up. */
-void activate_rows(const struct pass *pass);
+/* Rows that products take as they are made (kernel/weight.h): out [E] = norm(x), */
+struct normed {
+    const struct pass *pass;
+    const struct norm *norm;
+    const float *x; /* [T][E] */
+};
+
+void make_normed(const void *normed, size_t row, float *out);
+
+/* and out [F] = the activation of up, or of gate and up, of a pass. */
+void make_activated(const void *pass, size_t row, float *out);
 
 /* logits [rows][V] through the soft-cap. */
 void cap_rows(const struct pass *pass, float *logits, size_t rows);

@@ -124,30 +124,31 @@ void finish_heads(const struct pass *pass, size_t layer)
     }
 }
 
-void activate_rows(const struct pass *pass)
+void make_normed(const void *normed, size_t row, float *out)
 {
-    const struct kernels *k = pass->model->kernels;
-    const struct activations *a = pass->a;
-    size_t F = pass->model->config.ffn;
-    enum ffn_kind kind = pass->model->config.architecture->ffn;
-#pragma omp parallel for schedule(static) num_threads(team(pass, pass->rows, F))
-    for (size_t t = 0; t < pass->rows; t++) {
-        float *up = a->up + t * F;
-        const float *gate = a->gate + t * F;
-        switch (kind) {
-        case FFN_SWIGLU:
-            k->swiglu(up, gate, up, F);
-            break;
-        case FFN_GEGLU:
-            k->geglu(up, gate, up, F);
-            break;
-        case FFN_GELU_TANH:
-            k->gelu_tanh(up, up, F);
-            break;
-        case FFN_GELU_ERF:
-            k->gelu_erf(up, up, F);
-            break;
-        }
+    const struct normed *n = normed;
+    norm_row(n->pass, n->norm, n->x + row * n->pass->model->config.width, out);
+}
+
+void make_activated(const void *pass, size_t row, float *out)
+{
+    const struct pass *p = pass;
+    const struct kernels *k = p->model->kernels;
+    size_t F = p->model->config.ffn;
+    const float *up = p->a->up + row * F, *gate = p->a->gate + row * F;
+    switch (p->model->config.architecture->ffn) {
+    case FFN_SWIGLU:
+        k->swiglu(out, gate, up, F);
+        break;
+    case FFN_GEGLU:
+        k->geglu(out, gate, up, F);
+        break;
+    case FFN_GELU_TANH:
+        k->gelu_tanh(out, up, F);
+        break;
+    case FFN_GELU_ERF:
+        k->gelu_erf(out, up, F);
+        break;
     }
 }
 

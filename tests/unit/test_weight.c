@@ -349,6 +349,47 @@ static void jobs_do_not_see_each_other(void **state)
         }
 }
 
+static void make_row(const void *context, size_t row, float *out)
+{
+    const struct problem *p = context;
+    memcpy(out, p->x + row * (p->inputs + SPARE), p->inputs * sizeof *out);
+}
+
+/* Rows that are made have the bits of the same rows in memory: of one form and of two. */
+static void made_rows_are_rows(void **state)
+{
+    (void)state;
+    enum { MOST_ROWS = 13, INPUTS = 1280 };
+    struct random r = random_start(6);
+    for (const struct kernels *k = tables_first(); k; k = tables_after(k))
+        for (size_t rows = 1; rows <= MOST_ROWS; rows += 4)
+            for (int threads = 1; threads <= 3; threads++) {
+                struct problem p[2];
+                struct weight w[2];
+                struct weight_job jobs[2];
+                for (size_t i = 0; i < 2; i++) {
+                    p[i] = problem_new(&r, i ? DTYPE_Q6_K : DTYPE_Q8_0, rows, 77, INPUTS, 2);
+                    memcpy(p[i].x, p[0].x, p[0].x_floats * sizeof(float));
+                    w[i] = pack(k, &p[i], threads);
+                    jobs[i] =
+                        job_of(&p[i], &w[i], guard_copy(p[i].y, p[i].y_floats * sizeof(float)));
+                }
+                size_t bytes = weight_workspace(k, rows, INPUTS, threads);
+                void *workspace = guard_new(bytes);
+                struct weight_rows made = {make_row, &p[0]};
+                weight_products_of(jobs, 2, &made, rows, workspace, threads);
+                for (size_t i = 0; i < 2; i++) {
+                    float *alone = multiply(k, &p[i], 1);
+                    same_bits(k, &p[i], "rows as they are made", alone, jobs[i].y, p[i].y_floats);
+                    guard_free_floats(alone, p[i].y_floats);
+                    guard_free_floats(jobs[i].y, p[i].y_floats);
+                    weight_free(&w[i]);
+                    problem_free(&p[i]);
+                }
+                guard_free(workspace, bytes);
+            }
+}
+
 /* ---- What is not finite ---- */
 
 /* A NaN or an infinity in a row of x, and in a scale of an output, shows there and nowhere else,
@@ -400,6 +441,7 @@ int main(void)
         cmocka_unit_test(tables_and_threads_agree),
         cmocka_unit_test(rows_do_not_see_each_other),
         cmocka_unit_test(jobs_do_not_see_each_other),
+        cmocka_unit_test(made_rows_are_rows),
         cmocka_unit_test(what_is_not_finite_stays_in_its_row_and_output),
         cmocka_unit_test(packing_costs_little_memory),
     };
