@@ -7,9 +7,9 @@
 #include "options.h"
 #include "tributary/status.h"
 
-extern const struct command run_command, demo_command, inspect_command, tokenize_command,
-    bench_command, embed_command, eval_command, tokenizer_command, train_command, compare_command,
-    quantize_command, synth_command, chat_command, convert_command, batch_command;
+extern const struct command batch_command, run_command, demo_command, inspect_command,
+    tokenize_command, bench_command, embed_command, eval_command, tokenizer_command, train_command,
+    compare_command, quantize_command, synth_command, chat_command, convert_command;
 
 /* From here on Ctrl-C and the like only set what interrupted() says; the second one ends the
  * program, as it would without us. */

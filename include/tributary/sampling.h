@@ -1,6 +1,6 @@
 /* Tributary: choosing tokens. A sampler draws the next token from the logits of a session, each
  * sequence with one of its own; log probabilities say how likely tokens were; stops end a text at a
- * string.
+ * string; a beam search looks for the likeliest continuation.
  *
  *     trib_sampler *sampler;  trib_sampler_open(&sampler, V, NULL, &error);
  *     trib_sampler_accept(sampler, id);                              for every token of the prompt
@@ -12,11 +12,12 @@
  * whatever is decoded beside it.
  *
  * Threads: a sampler and stops belong to one thread at a time; different ones are independent.
+ * Beams belong to the thread of their engine.
  */
 #ifndef TRIBUTARY_SAMPLING_H
 #define TRIBUTARY_SAMPLING_H
 
-#include "tributary/model.h"
+#include "tributary/engine.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -119,6 +120,64 @@ trib_text trib_stops_rest(trib_stops *stops);
 
 /* Whether a stop string was met, and in *which (may be NULL) the number of it. */
 bool trib_stops_met(const trib_stops *stops, size_t *which);
+
+/* ---- Beam search ----
+ *
+ *     trib_beams *beams;  trib_beams_open(&beams, session, &options, &error);
+ *     bool going = true;
+ *     while (going && trib_beams_step(beams, &going, &error) == TRIB_OK)
+ *         ;
+ *     trib_hypothesis best = trib_beams_at(beams, 0);
+ *
+ * Follows W hypotheses at once, forks of one session, which pass in one step per token, so that
+ * what they share is read once. Of all continuations of them by one token the likeliest stay, as
+ * many as there are places; a hypothesis that is complete keeps its place and is followed no more.
+ * Of continuations with equal log probabilities those of the parent that stood first come first,
+ * and of one parent's in the order of trib_logprobs. The result depends on the session's tokens and
+ * the options alone. */
+
+typedef struct trib_beam_options {
+    size_t beams;         /* W, 1 to 1,024 */
+    size_t tokens;        /* of a hypothesis at most; at least 1 */
+    float length_penalty; /* a: the score of n tokens is their log probability / n^a: 0 asks for the
+                             likeliest text, which is often a short one, 1 for the likeliest by the
+                             mean of its tokens */
+    const int32_t *ends;  /* [end_count] tokens that complete a hypothesis; copied */
+    size_t end_count;
+
+    /* Says whether ids [count], a hypothesis that no end token completes, is complete all the same,
+     * as by a stop string in its text. A function of the ids. NULL: none is. */
+    bool (*complete)(void *context, const int32_t *ids, size_t count);
+    void *complete_context;
+} trib_beam_options;
+
+trib_beam_options trib_beam_options_default(void); /* {4, 256, 1, NULL, 0, NULL, NULL} */
+
+typedef struct trib_hypothesis {
+    const int32_t *ids; /* [count] after the tokens of the session, an end token included */
+    size_t count;
+    double logprob; /* the sum of its tokens', as trib_logprobs has them */
+    double score;
+    bool complete; /* else it was cut: by `tokens`, the context, or because the search goes on */
+} trib_hypothesis;
+
+typedef struct trib_beams trib_beams;
+
+/* Begins after the tokens of `session`, which stays as it is and may be closed. `options` may be
+ * NULL. On failure *out is NULL: TRIB_INVALID (options, a session without logits), TRIB_NO_MEMORY.
+ */
+trib_status trib_beams_open(trib_beams **out, const trib_session *session,
+                            const trib_beam_options *options, trib_error *error);
+void trib_beams_close(trib_beams *beams); /* NULL is allowed; before the engine */
+
+/* All hypotheses, one token on. *going: whether there is anything left to do. On failure, as of
+ * trib_step or trib_logprobs, the search is over and what was found so far remains. */
+trib_status trib_beams_step(trib_beams *beams, bool *going, trib_error *error);
+
+/* The hypotheses, the best score first, of equal ones the one that was complete first: none before
+ * the first step, then at most W. What they point to is valid until the next step. */
+size_t trib_beams_count(const trib_beams *beams);
+trib_hypothesis trib_beams_at(const trib_beams *beams, size_t i); /* i below the count */
 
 #ifdef __cplusplus
 }
