@@ -18,6 +18,7 @@
 struct values {
     const char *template, *system, *kv_type;
     size_t count, context, threads;
+    struct text_list stop, bias;
     trib_sampler_options sampler;
     struct speculation_values speculation;
 };
@@ -31,6 +32,8 @@ static const struct option_row options[] = {
     {"tokens", 'n', OPTION_SIZE, offsetof(struct values, count), "N",
      "tokens of an answer at most (default: 512)"},
     SAMPLING_OPTIONS(struct values, sampler),
+    BIAS_OPTION(struct values, bias),
+    STOP_OPTION(struct values, stop),
     {"context", 'c', OPTION_SIZE, offsetof(struct values, context), "N",
      "tokens of the conversation at most (default: as trained)"},
     {"kv-type", 0, OPTION_STRING, offsetof(struct values, kv_type), "TYPE",
@@ -61,10 +64,11 @@ struct chat {
 
 /* The answer at hand. */
 struct answer {
-    char *text; /* without white space before it */
+    trib_decoder *decoder;
+    trib_stops *stops; /* those of the template, and of --stop */
+    bool begun;        /* there was more than white space */
+    char *text;        /* as it was printed */
     size_t length, capacity;
-    size_t shown; /* bytes of it that are printed */
-    bool stopped; /* by a text of the template */
 };
 
 static trib_status fail(trib_error *error, trib_status status, const char *message)
@@ -137,59 +141,58 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
 
 /* ---- Answers ---- */
 
-/* Bytes at the end of the text that a stop may begin with. */
-static size_t held_back(const struct chat *c, const struct answer *a)
+static trib_status answer_open(const struct chat *c, struct answer *a, trib_error *error)
 {
-    const char *stop;
-    size_t most = 0;
-    for (size_t i = 0; (stop = trib_chat_stop(c->template, i)); i++)
-        for (size_t n = strlen(stop) - 1; n > most; n--)
-            if (n <= a->length && memcmp(a->text + a->length - n, stop, n) == 0)
-                most = n;
-    return most;
+    const char *stops[TEXTS_MOST];
+    size_t count = 0;
+    while (count < TEXTS_MOST && (stops[count] = trib_chat_stop(c->template, count)))
+        count++;
+    trib_status status = sampling_stops(&a->stops, &c->values->stop, stops, count, error);
+    return status == TRIB_OK ? trib_decoder_open(&a->decoder, c->model, true, false, error)
+                             : status;
 }
 
-/* Cuts the text at the first stop behind what is shown. */
-static void cut_at_stop(const struct chat *c, struct answer *a)
+static void answer_close(struct answer *a)
 {
-    const char *stop;
-    for (size_t at = a->shown; at < a->length; at++)
-        for (size_t i = 0; (stop = trib_chat_stop(c->template, i)); i++)
-            if (strlen(stop) <= a->length - at && memcmp(a->text + at, stop, strlen(stop)) == 0) {
-                a->length = at;
-                a->stopped = true;
-                return;
-            }
+    trib_decoder_close(a->decoder);
+    trib_stops_close(a->stops);
+    free(a->text);
 }
 
-static trib_status show(struct answer *a, size_t until, trib_error *error)
+static bool answer_stopped(const struct answer *a)
 {
-    size_t count = until > a->shown ? until - a->shown : 0;
-    if (fwrite(a->text + a->shown, 1, count, stdout) != count || fflush(stdout) != 0)
-        return fail(error, TRIB_IO, "standard output cannot be written");
-    a->shown += count;
-    return TRIB_OK;
+    return a->stops && trib_stops_met(a->stops, NULL);
 }
 
-static trib_status answer_add(const struct chat *c, struct answer *a, trib_text piece,
-                              trib_error *error)
+/* Prints and keeps. */
+static trib_status show(struct answer *a, trib_text text, trib_error *error)
 {
-    while (a->length == 0 && piece.length > 0 && strchr(" \t\r\n", *piece.bytes)) {
-        piece.bytes++;
-        piece.length--;
-    }
-    if (a->length + piece.length >= a->capacity) {
-        size_t capacity = 2 * (a->length + piece.length) + 256;
+    if (a->length + text.length >= a->capacity) {
+        size_t capacity = 2 * (a->length + text.length) + 256;
         char *larger = realloc(a->text, capacity);
         if (!larger)
             return fail(error, TRIB_NO_MEMORY, "no memory for the answer");
         a->text = larger;
         a->capacity = capacity;
     }
-    memcpy(a->text + a->length, piece.bytes, piece.length);
-    a->length += piece.length;
-    cut_at_stop(c, a);
-    return show(a, a->length - (a->stopped ? 0 : held_back(c, a)), error);
+    if (text.length)
+        memcpy(a->text + a->length, text.bytes, text.length);
+    a->length += text.length;
+    if (fwrite(text.bytes, 1, text.length, stdout) != text.length || fflush(stdout) != 0)
+        return fail(error, TRIB_IO, "standard output cannot be written");
+    return TRIB_OK;
+}
+
+/* Without white space before the first of it. */
+static trib_status answer_add(struct answer *a, trib_text piece, trib_error *error)
+{
+    while (!a->begun && piece.length > 0 && strchr(" \t\r\n", *piece.bytes)) {
+        piece.bytes++;
+        piece.length--;
+    }
+    a->begun = a->begun || piece.length > 0;
+    trib_status status = trib_stops_next(a->stops, piece, &piece, error);
+    return status == TRIB_OK ? show(a, piece, error) : status;
 }
 
 static void say_full(const struct chat *c)
@@ -199,12 +202,12 @@ static void say_full(const struct chat *c)
 }
 
 /* Samples, appends and prints until the answer ends. */
-static trib_status generate(struct chat *c, struct answer *a, trib_decoder *decoder,
-                            trib_error *error)
+static trib_status generate(struct chat *c, struct answer *a, trib_error *error)
 {
     trib_status status = TRIB_OK;
     size_t count = 0;
-    while (status == TRIB_OK && count < c->values->count && !a->stopped && !line_interrupts()) {
+    while (status == TRIB_OK && count < c->values->count && !answer_stopped(a) &&
+           !line_interrupts()) {
         int32_t id;
         if (speculation_length(&c->speculation) == trib_session_context(c->session)) {
             say_full(c);
@@ -216,11 +219,11 @@ static trib_status generate(struct chat *c, struct answer *a, trib_decoder *deco
         status = speculation_append(&c->speculation, id, error);
         count++;
         if (status == TRIB_OK)
-            status = answer_add(c, a, trib_decoder_next(decoder, id), error);
+            status = answer_add(a, trib_decoder_next(a->decoder, id), error);
     }
-    if (status == TRIB_OK && !a->stopped)
-        status = answer_add(c, a, trib_decoder_rest(decoder), error);
-    return status == TRIB_OK ? show(a, a->length, error) : status;
+    if (status == TRIB_OK)
+        status = answer_add(a, trib_decoder_rest(a->decoder), error);
+    return status == TRIB_OK ? show(a, trib_stops_rest(a->stops), error) : status;
 }
 
 /* Computes the tokens of what is new. TRIB_FULL: they do not fit, and nothing is changed. With
@@ -254,7 +257,6 @@ static trib_status compute_new(struct chat *c, trib_error *error)
 static trib_status reply(struct chat *c, trib_error *error)
 {
     struct answer a = {0};
-    trib_decoder *decoder = NULL;
     size_t had = c->stale ? 0 : c->had;
     line_forget_interrupts();
     trib_status status = compute_new(c, error);
@@ -265,22 +267,21 @@ static trib_status reply(struct chat *c, trib_error *error)
         c->had = had;
         return status == TRIB_FULL ? TRIB_OK : status;
     }
-    status = trib_decoder_open(&decoder, c->model, true, false, error);
+    status = answer_open(c, &a, error);
     if (status == TRIB_OK)
         status = speculation_begin(&c->speculation, c->session, error);
     if (status == TRIB_OK)
-        status = generate(c, &a, decoder, error);
+        status = generate(c, &a, error);
     speculation_end(&c->speculation);
     putchar('\n');
     fflush(stdout);
-    trib_decoder_close(decoder);
-    if (!talk_add(&c->talk, TRIB_ROLE_ASSISTANT, a.text, a.length)) {
+    if (!talk_add(&c->talk, TRIB_ROLE_ASSISTANT, a.text ? a.text : "", a.length)) {
         talk_drop_last(&c->talk);
         c->stale = true;
     }
-    c->stale = c->stale || a.stopped || status != TRIB_OK;
+    c->stale = c->stale || answer_stopped(&a) || status != TRIB_OK;
     c->had = c->talk.count;
-    free(a.text);
+    answer_close(&a);
     return status;
 }
 
@@ -430,7 +431,10 @@ static int run(const struct command *self, int argc, char **argv)
                        .count = 512,
                        .sampler = trib_sampler_options_default(),
                        .speculation = speculation_values_default()};
+    trib_logit_bias bias[TEXTS_MOST];
     int first, status = options_parse(self, argc, argv, &v, &first);
+    if (status < 0)
+        status = sampling_bias(self, &v.bias, bias, &v.sampler);
     if (status >= 0)
         return status;
     struct chat c = {0};

@@ -91,6 +91,14 @@ bool options_choose(const char *text, const char *const *names, size_t count, un
     }
 }
 
+static bool add_text(const char *text, struct text_list *out)
+{
+    if (!*text || out->count == TEXTS_MOST)
+        return false;
+    out->values[out->count++] = text;
+    return true;
+}
+
 /* Stores a value; returns what was expected when `text` is none. */
 static const char *store(const struct option_row *row, const char *text, char *field)
 {
@@ -126,6 +134,10 @@ static const char *store(const struct option_row *row, const char *text, char *f
         return parse_sizes(text, (struct size_list *)(void *)field)
                    ? NULL
                    : "whole numbers with commas between";
+    case OPTION_TEXTS:
+        return add_text(text, (struct text_list *)(void *)field)
+                   ? NULL
+                   : "a text that is not empty, at most 64 times";
     }
     return NULL;
 }

@@ -17,13 +17,19 @@ enum option_kind {
     OPTION_FLOAT,  /* float */
     OPTION_STRING, /* const char * */
     OPTION_SIZES,  /* struct size_list: "1024,4096" or "1k,4k" */
+    OPTION_TEXTS,  /* struct text_list: one more, not empty, each time that the option is given */
 };
 
-enum { SIZES_MOST = 32 };
+enum { SIZES_MOST = 32, TEXTS_MOST = 64 };
 
 struct size_list {
     size_t count;
     size_t values[SIZES_MOST];
+};
+
+struct text_list {
+    size_t count;
+    const char *values[TEXTS_MOST];
 };
 
 /* One option. Its value goes to `offset` of the command's struct of values. */

@@ -34,6 +34,11 @@ expect "a template that is none" 1 "" "*chat template 'x': expected one of chatm
     "$trib" chat "$own" --template x
 expect "nothing said, nothing answered" 0 "" "" sh "$scratch/talk" "\n  \n"
 expect "an answer" 0 "?*" "" sh "$scratch/talk" "Good morrow.\n"
+said=$(sh "$scratch/talk" "Good morrow.\n" 2>/dev/null)
+expect "a stop string ends an answer before it" 0 "${said%%e*}" "" \
+    sh "$scratch/talk" "Good morrow.\n" --stop "no such text" --stop e
+expect "a bias of a token" 0 "AAAAAAAAAAAAAAAA" "" \
+    sh "$scratch/talk" "Good morrow.\n" --logit-bias 65=1000
 expect "a turn and a conversation in a file" 0 "?*" "" sh "$scratch/talk" \
     "Who are you?\n/save $scratch/one.json\nAnd I?\n/save $scratch/two.json\n"
 expect "what the file says" 0 '*"user"*"Who are you?"*"assistant"*"user"*"And I?"*"assistant"*' "" \

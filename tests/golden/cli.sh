@@ -218,6 +218,91 @@ expect "demo of a missing file" 1 "" "trib: $scratch/none: No such file*" "$trib
 expect "demo of no prompt" 1 "" "trib: the prompt has no tokens*" "$trib" demo "$own" -p ""
 expect "the model continues a name" 0 "?*" "prefill 6 tokens*decode 200 tokens*" \
     "$trib" run "$own" -p "ROMEO:" -n 200
+# Sampling. What the model says is not looked at, but how it hangs together.
+cat >"$scratch/say" <<END
+exec '$trib' run '$own' -p ROMEO: "\$@"
+END
+said=$(sh "$scratch/say" -n 80 -t 0 2>"$scratch/err")
+middle=$(echo "$said" | awk 'NR == 2 { print substr($0, 6, 4) }') # four tokens: this model's are bytes
+for stop in e "$middle"; do
+    expect "a stop string ends the text before it: '$stop'" 0 "${said%%"$stop"*}" "*" \
+        sh "$scratch/say" -n 80 -t 0 --stop "$stop" --stop "no such text"
+done
+expect "of two stop strings the first" 0 "${said%%e*}" "*" \
+    sh "$scratch/say" -n 80 -t 0 --stop "no such text" --stop e
+expect "a stop string with an escape, and why the text ended" 0 \
+    '*"ids":\[10\],"text":"","stop":"string"*' "*" \
+    sh "$scratch/say" -n 80 -t 0 --stop '\n' --json
+expect "an empty stop string" 2 "" "trib run: --stop: expected a text that is not empty*" \
+    sh "$scratch/say" --stop ""
+expect "a bias wins" 0 "AAAA" "*" sh "$scratch/say" -n 4 --logit-bias 65=1000
+expect "of two biases the one that forbids" 0 "BBBB" "*" \
+    sh "$scratch/say" -n 4 --logit-bias 65=1000 --logit-bias 66=500 --logit-bias 65=-inf
+for wrong in x 65 65= =1 65=y -1=2; do
+    expect "a bias that is none: $wrong" 2 "" "trib run: --logit-bias: expected ID=BIAS*" \
+        sh "$scratch/say" "--logit-bias=$wrong"
+done
+expect "a bias of a token that is none" 1 "" "trib: logit bias: expected an id below 256, found 300" \
+    sh "$scratch/say" --logit-bias 300=1
+
+# facts FILE: what is told of every completion.
+facts() {
+    grep -ohE '"ids":\[[^]]*\]|"text":"([^"\\]|\\.)*"|"mean_logprob":[^,]*|"(seed|hash)":[^,}]*' "$1"
+}
+for seed in 5 6 7 8; do
+    sh "$scratch/say" -n 70 -s $seed --json 2>"$scratch/err"
+done >"$scratch/alone"
+facts "$scratch/alone" >"$scratch/alone facts"
+check "four seeds, four texts" sh -c "[ \$(sort -u '$scratch/alone facts' | wc -l) = 20 ]"
+for threads in 1 2 3; do
+    sh "$scratch/say" -n 70 -s 5 --n 4 --threads $threads --json >"$scratch/together" 2>"$scratch/err"
+    facts "$scratch/together" >"$scratch/together facts"
+    check "decoded together they are the same, $threads threads" \
+        cmp "$scratch/alone facts" "$scratch/together facts"
+done
+sh "$scratch/say" -n 70 -s 5 --n 9 --json 2>"$scratch/err" | grep -o '"mean_logprob":[^,]*' |
+    sort -t : -k 2 -gr | head -n 3 >"$scratch/best"
+check "the best three of nine" sh -c "
+    sh '$scratch/say' -n 70 -s 5 --n 3 --best-of 9 --json 2>/dev/null |
+    grep -o '\"mean_logprob\":[^,]*' | cmp - '$scratch/best'"
+expect "a list has headings" 0 "== 1: seed 0, mean logprob -*, 9 tokens, length*== 2: seed 1, *" "*" \
+    sh "$scratch/say" -n 9 --n 2
+for wrong in "--n 0" "--n 2000" "--n 4 --best-of 3" "--n 3 --beams 2" "--beams 2 --best-of 2" \
+    "--beams 2 --logprobs 1" "--beams 2 --logit-bias 1=1" "--n 2 --speculate lookup" \
+    "--beams 2 --speculate lookup"; do
+    # shellcheck disable=SC2086  # words
+    expect "what does not go together: $wrong" 2 "" "trib run: --*: expected *" \
+        sh "$scratch/say" $wrong
+done
+
+tab=$(printf '\t')
+line="-[0-9.]*$tab[0-9]*$tab\"*\""
+expect "a line for each token, with the two likeliest" 0 "$line$tab$line$tab$line
+$line$tab$line$tab$line" "*" sh "$scratch/say" -n 2 -s 3 --logprobs 2
+expect "at temperature 0 the likeliest is chosen" 0 "50 50" "" sh -c "
+    sh '$scratch/say' -n 50 -t 0 --logprobs 1 2>/dev/null |
+    awk -F '\t' '{ n++; same += \$1 == \$4 && \$2 == \$5 && \$3 == \$6 } END { print n, same }'"
+expect "log probabilities in JSON" 0 \
+    '*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[{"id":10,*\]},{*' "*" \
+    sh "$scratch/say" -n 2 -t 0 --logprobs 2 --json
+expect "of the chosen token alone" 0 '*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[\]}\]*' \
+    "*" sh "$scratch/say" -n 1 -t 0 --logprobs 0 --json
+expect "more of them than there are tokens" 1 "" "trib: log probabilities: expected at most 256*" \
+    sh "$scratch/say" --logprobs 257
+
+expect "one beam is the likeliest token each time" 0 "$said" "*" sh "$scratch/say" -n 80 --beams 1
+for threads in 1 2 3; do
+    sh "$scratch/say" -n 60 --beams 5 --n 5 --threads $threads --stop e --json 2>"$scratch/err" |
+        grep -o '"completions":.*\]' >"$scratch/beams $threads"
+done
+check "beams, one thread and two" cmp "$scratch/beams 1" "$scratch/beams 2"
+check "beams, one thread and three" cmp "$scratch/beams 1" "$scratch/beams 3"
+check "five different ones, which the stop string ends" sh -c "
+    [ \$(grep -oE '\"text\":\"([^\"\\\\]|\\\\.)*\",\"stop\":\"string\"' '$scratch/beams 1' | sort -u | wc -l) = 5 ]"
+expect "beams print the best one" 0 "ROMEO:?*" "prefill 6 tokens*" \
+    sh "$scratch/say" -n 20 --beams 3 --length-penalty 0.5 --echo
+
+
 for guess in lookup "$own"; do
     for seed in 1 2; do
         cat >"$scratch/speculate" <<END
