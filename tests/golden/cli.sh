@@ -306,7 +306,8 @@ check "the best three of nine" sh -c "
 expect "a list has headings" 0 "== 1: seed 0, mean logprob -*, 9 tokens, length*== 2: seed 1, *" "*" \
     sh "$scratch/say" -n 9 --n 2
 for wrong in "--n 0" "--n 2000" "--n 4 --best-of 3" "--n 3 --beams 2" "--beams 2 --best-of 2" \
-    "--beams 2 --logprobs 1" "--beams 2 --logit-bias 1=1" "--n 2 --speculate lookup"; do
+    "--beams 2 --logprobs 1" "--beams 2 --logit-bias 1=1" "--n 2 --speculate lookup" \
+    "--beams 2 --speculate lookup"; do
     # shellcheck disable=SC2086  # words
     expect "what does not go together: $wrong" 2 "" "trib run: --*: expected *" \
         sh "$scratch/say" $wrong

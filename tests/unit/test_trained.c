@@ -7,7 +7,7 @@
 #include "random.h"
 #include "test.h"
 #include "train/trainer.h"
-#include "tributary/engine.h"
+#include "tributary/speculate.h"
 
 static const struct variant {
     const char *name, *model, *block, *cell, *attention, *vocabulary, *save_type;
@@ -265,6 +265,41 @@ static void predictors_fork(void **state)
     }
 }
 
+/* A predictor has no past to go back to from a guess. But it can guess, for a transformer of its
+ * vocabulary. */
+static void predictors_guess_for_others(void **state)
+{
+    struct opened o, draft;
+    trib_speculator *speculator;
+    trib_session *plain;
+    trib_error error = {0};
+    int32_t id = 1;
+    (void)state;
+    trib_trainer_close(train(&variants[7]));
+    assert_int_equal(open_saved(&draft, &error), TRIB_OK);
+    assert_int_equal(trib_speculator_open(&speculator, draft.session, NULL, &error),
+                     TRIB_UNSUPPORTED);
+    trib_trainer_close(train(&variants[4]));
+    assert_int_equal(open_saved(&o, &error), TRIB_OK);
+    trib_speculate_options options = {3, 2, draft.engine};
+    assert_int_equal(trib_session_open(&plain, o.engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_speculator_open(&speculator, o.session, &options, &error), TRIB_OK);
+    for (size_t i = 0; i < CONTEXT; i++) {
+        assert_int_equal(trib_session_append(plain, &id, 1, &error), TRIB_OK);
+        assert_int_equal(trib_speculator_append(speculator, id, &error), TRIB_OK);
+        const float *logits = trib_session_logits(plain);
+        assert_memory_equal(trib_speculator_logits(speculator), logits,
+                            o.shape.vocabulary * sizeof *logits);
+        id = (int32_t)((size_t)(id + 3) % o.shape.vocabulary);
+    }
+    assert_int_equal(trib_speculator_append(speculator, id, &error), TRIB_FULL);
+    assert_true(trib_speculator_counts(speculator).drafted > 0);
+    trib_speculator_close(speculator);
+    trib_session_close(plain);
+    close_saved(&o);
+    close_saved(&draft);
+}
+
 /* Cut anywhere a file is refused; with a bit changed it is refused with a message or runs. */
 static void damage_ends_in_messages(void **state)
 {
@@ -328,6 +363,7 @@ int main(void)
     random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(predictors_fork),
+        cmocka_unit_test(predictors_guess_for_others),
         cmocka_unit_test(files_run_as_they_were_trained),
         cmocka_unit_test(files_read_text_as_the_training_did),
         cmocka_unit_test(contexts_end_where_they_do),
