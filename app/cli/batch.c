@@ -23,6 +23,7 @@ enum { AHEAD = 1024 };
 struct values {
     const char *output, *kv_type;
     size_t count, parallel, context, threads, chunk, cache;
+    struct cache_values folder;
     trib_sampler_options sampler;
 };
 
@@ -39,6 +40,7 @@ static const struct option_row options[] = {
      "tokens of a sequence at most, prompt included (default: as trained)"},
     {"cache", 0, OPTION_SIZE, offsetof(struct values, cache), "MIB",
      "memory for keys and values at most (default: half of what is available)"},
+    CACHE_OPTIONS(struct values, folder),
     {"kv-type", 0, OPTION_STRING, offsetof(struct values, kv_type), "TYPE",
      "of the KV cache: f16 (default), f32, bf16 or q8_0"},
     {"threads", 0, OPTION_SIZE, offsetof(struct values, threads), "N",
@@ -158,8 +160,10 @@ static trib_status job_open(struct job *job, char **operands, const struct value
     trib_status status;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
     engine.prefill_chunk = v->chunk;
+    engine.context = v->context;
     engine.kv_type = v->kv_type;
     engine.cache_bytes = (uint64_t)v->cache << 20;
+    load_cache(&engine, &v->folder);
     job->request = trib_request_default();
     job->request.max_tokens = v->count;
     job->request.sampling = v->sampler;
@@ -172,7 +176,7 @@ static trib_status job_open(struct job *job, char **operands, const struct value
         (status = load_engine(&job->engine, job->model, engine, error)))
         return status;
     const trib_scheduler_options limits = {
-        .model = job->model, .sequences = v->parallel, .waiting = AHEAD, .context = v->context};
+        .model = job->model, .sequences = v->parallel, .waiting = AHEAD};
     job->pendings.model = job->model;
     job->pendings.vocabulary = job->shape.vocabulary;
     job->pendings.requests = job->requests.name;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Folders of keys and values as a person meets them: --cache-dir of trib run and chat, trib cache; two
-# programs on one folder at once, programs that are killed, a full disk.
+# Folders of keys and values as a person meets them: --cache-dir of trib run, chat and batch, trib
+# cache; two programs on one folder at once, programs that are killed, a full disk.
 #
 #   cache.sh TRIB
 #
@@ -70,6 +70,12 @@ expect "verify --json" 0 '{"folder":*"files":1,"bytes":[0-9]*,"damaged":[[][]]}'
 expect "chat has a folder, too" 0 "?*" "" sh -c \
     "seq 1 100 | tr '\n' ' ' | '$trib' chat '$model' --template plain -n 100 --cache-dir '$folder'"
 expect "of which it finds the beginning" 0 "2 files, * MB, 0 damaged" "" "$trib" cache verify "$folder"
+printf '{"prompt": "%s", "max_tokens": 30}\n' "$(cat "$scratch/text")" >"$scratch/requests"
+check "batch has one, too" sh -c "
+    '$trib' batch '$model' '$scratch/requests' >'$scratch/answers' 2>'$scratch/err' &&
+    '$trib' batch '$model' '$scratch/requests' --cache-dir '$scratch/answered' >'$scratch/again' 2>'$scratch/err' &&
+    cmp '$scratch/answers' '$scratch/again'"
+expect "which keeps the prompt" 0 "1 file, * MB, 0 damaged" "" "$trib" cache verify "$scratch/answered"
 
 # Damage: a byte in the middle of the file with the prompt.
 file=$(find "$folder" -name '*.kv' -size +500k)
@@ -130,6 +136,7 @@ check "the next run says the same" cmp "$scratch/plain" "$scratch/killed"
 
 # No file can become longer than 100 blocks of 512 bytes.
 "$trib" cache prune "$folder" --size 0 >/dev/null
+find "$folder" -name '*.part' -delete # of programs that were killed; they go after an hour
 if grep -q '__tsan_init' "$trib"; then # which maps a file of its own, longer than the limit
     n=$((n + 1))
     echo "ok $n - a full disk is noted # SKIP the sanitizer needs longer files"
