@@ -5,6 +5,7 @@
 RELEASE = build/release
 OPTIONS = # of Meson, for example -Dwerror=true; heeded when the release is configured
 FUZZ_SECONDS = 60
+SOAK_SECONDS = 600
 
 # Meson guesses lib64 on a Debian without dpkg-dev, where neither ldconfig nor pkg-config look.
 SETUP = meson setup $(RELEASE) --libdir=lib $(OPTIONS)
@@ -31,6 +32,10 @@ install: $(RELEASE)/build.ninja ## install program, library and headers (PREFIX=
 
 fuzz: build/fuzz/build.ninja ## run every fuzz target for a while (FUZZ_SECONDS=60 each)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) build/fuzz
+
+soak: $(RELEASE)/build.ninja ## answer requests in one process for a while; is its memory flat (SOAK_SECONDS=600)
+	ninja -C $(RELEASE)
+	tests/soak.sh $(RELEASE)/app/cli/trib $(SOAK_SECONDS)
 
 format: check-packages ## bring the C source into the project's format
 	find $(wildcard include src app examples tests) -name '*.[ch]' -exec clang-format -i {} +

@@ -15,6 +15,7 @@ struct batch_pending {
     size_t top;          /* likeliest tokens to tell of beside each */
     json_t *result;      /* but for completions */
     json_t *completions; /* that have ended */
+    bool best;           /* they come in the order of their scores */
     json_t **told;       /* [made] arrays of tokens with log probabilities; NULL: unasked */
     size_t made, prompt_tokens, tokens;
 };
@@ -140,12 +141,24 @@ void batch_complain(const struct batch_pendings *all, const struct batch_entry *
     fprintf(stderr, "trib: %s: line %zu: %s\n", all->requests, entry->number, message);
 }
 
+/* They end in any order; the result has them by their index, but for the best of more, which come
+ * in the order of their scores. */
+static bool add_completion(struct batch_pending *p, const trib_completion *c)
+{
+    size_t at = json_array_size(p->completions);
+    while (!p->best && at > 0 &&
+           (size_t)json_integer_value(json_object_get(json_array_get(p->completions, at - 1),
+                                                      "index")) > c->index)
+        at--;
+    return json_array_insert_new(p->completions, at, completion_json(p, c)) == 0;
+}
+
 /* A request that memory was short for is not answered: the next run may have it. */
 static void see_end(void *context, const trib_completion *c)
 {
     struct batch_pending *p = context;
     struct batch_pendings *all = p->all;
-    bool fits = json_array_append_new(p->completions, completion_json(p, c)) == 0;
+    bool fits = add_completion(p, c);
     if (!fits || c->status == TRIB_NO_MEMORY)
         batch_give_up(all, batch_no_memory(&all->error));
     if (c->end == TRIB_END_ERROR) {
@@ -171,6 +184,7 @@ struct batch_pending *batch_pending_open(struct batch_pendings *all, struct batc
                                 .top = line->top < all->vocabulary ? line->top : all->vocabulary,
                                 .result = json_object(),
                                 .completions = json_array(),
+                                .best = r->best_of > 0,
                                 .made = r->best_of ? r->best_of : r->completions,
                                 .prompt_tokens = r->count};
     if (all->latest)

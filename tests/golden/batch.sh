@@ -69,6 +69,15 @@ check "a text is that of trib run" sh -c "grep -q '\"id\":\"r3\",' '$scratch/who
     grep '\"id\":\"r3\",' '$scratch/whole' | sed 's/.*\"text\":\"\([^\"]*\)\".*/\1/;s/\\\\n/\n/g' |
     cmp - '$scratch/run'"
 
+# A stop string ends completions out of their order; a result has them in it all the same.
+echo '{"prompt":"ROMEO:","n":6,"max_tokens":60,"stop":["e"],"temperature":1}' >"$scratch/six"
+"$trib" batch "$own" "$scratch/six" >"$scratch/other" 2>"$scratch/said"
+expect "completions are in order" 0 "0 1 2 3 4 5 " "" \
+    sh -c "grep -o '\"index\":[0-9]*' '$scratch/other' | cut -d : -f 2 | tr '\n' ' '"
+expect "though they ended out of it" 0 "[1-9]*" "" \
+    sh -c "grep -o '\"tokens\":[0-9]*' '$scratch/other' | sort -u | wc -l | grep -v '^1$'"
+rm -f "$scratch/other"
+
 # ---- Ending early ----
 
 # end_at SIGNAL LINES: sends it once so many lines are there; how many there were in the end is $had.
