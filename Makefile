@@ -60,4 +60,4 @@ build-packages:
 check-packages:
 	@tools/packages.sh build check
 
-.PHONY: help demo check install fuzz format clean build-packages check-packages
+.PHONY: help demo check install fuzz soak format clean build-packages check-packages

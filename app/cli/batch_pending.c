@@ -147,8 +147,8 @@ static bool add_completion(struct batch_pending *p, const trib_completion *c)
 {
     size_t at = json_array_size(p->completions);
     while (!p->best && at > 0 &&
-           (size_t)json_integer_value(json_object_get(json_array_get(p->completions, at - 1),
-                                                      "index")) > c->index)
+           (size_t)json_integer_value(
+               json_object_get(json_array_get(p->completions, at - 1), "index")) > c->index)
         at--;
     return json_array_insert_new(p->completions, at, completion_json(p, c)) == 0;
 }

@@ -1,8 +1,8 @@
 /* Guessing by prompt look-up: text repeats itself, so what followed on the same words before is a
  * guess. (Saxena 2023, "Prompt Lookup Decoding".)
  *
- * One pass over the tokens, from the end to the begin, finds the best places. It costs about as much
- * as reading the tokens, so there is no index. */
+ * One pass over the tokens, from the end to the begin, finds the best places. It costs about as
+ * much as reading the tokens, so there is no index. */
 #include <string.h>
 
 #include "engine/draft.h"
