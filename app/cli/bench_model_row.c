@@ -24,13 +24,39 @@ static size_t output_of(const trib_model *model)
     return embedding;
 }
 
+/* Bytes of the matrices by their type; of more types than there is room for the rest do not count.
+ */
+struct type_bytes {
+    const char *type;
+    double bytes;
+};
+
+enum { TYPES_MOST = 32 };
+
+static void add_bytes(struct type_bytes *types, const trib_tensor *t)
+{
+    size_t i = 0;
+    while (i < TYPES_MOST && types[i].type && strcmp(types[i].type, t->type) != 0)
+        i++;
+    if (i < TYPES_MOST)
+        types[i] = (struct type_bytes){t->type, types[i].bytes + (double)t->bytes};
+}
+
+static const char *type_of_most(const struct type_bytes *types)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < TYPES_MOST; i++)
+        if (types[i].bytes > types[best].bytes)
+            best = i;
+    return types[best].type ? types[best].type : "F32";
+}
+
 void bench_work_read(struct bench_work *work, const trib_model *model,
                      const trib_model_shape *shape, const trib_memory *memory)
 {
     size_t output = output_of(model);
-    double most = 0;
-    *work = (struct bench_work){.type = "F32",
-                                .score_operations = 4 * (double)shape->heads *
+    struct type_bytes types[TYPES_MOST] = {{0}};
+    *work = (struct bench_work){.score_operations = 4 * (double)shape->heads *
                                                     (double)shape->head_dim * (double)shape->layers,
                                 .kv_bytes = (double)memory->kv_per_token};
     for (size_t i = 0; i < trib_model_tensor_count(model); i++) {
@@ -40,11 +66,9 @@ void bench_work_read(struct bench_work *work, const trib_model *model,
             continue;
         *(i == output ? &work->output_bytes : &work->layer_bytes) += (double)t.bytes;
         *(i == output ? &work->output_operations : &work->layer_operations) += 2 * elements;
-        if ((double)t.bytes > most) {
-            most = (double)t.bytes;
-            work->type = t.type;
-        }
+        add_bytes(types, &t);
     }
+    work->type = type_of_most(types);
 }
 
 double bench_work_operations(const struct bench_work *work, double tokens, double depth,

@@ -213,6 +213,10 @@ expect "bench shared: a restart" 0 "$line" "" sh -c \
 check "and its folder is gone" rmdir "$scratch/temporary"
 expect "bench shared: nowhere to restart from" 1 "" "trib: no folder can be made below *" \
     env TMPDIR="$scratch/temporary" "$trib" bench shared "$own" --case restart --prefix 128
+"$trib" synth tiny "$scratch/mixed.gguf" --type q4_0 2>"$scratch/err"
+expect "bench of a mixed model: the type of most bytes, not of the largest matrix" 0 \
+    '*"case":"rows","type":"Q4_0"*' "" \
+    "$trib" bench "$scratch/mixed.gguf" --case rows --rows 1 --repeat 1 --seconds 0.001 --json
 expect "bench of a missing model" 1 "" "trib: $scratch/none: No such file*" "$trib" bench model "$scratch/none"
 expect "bench of a model: a case that is none" 2 "" "trib bench model: --case: expected a list of*" \
     "$trib" bench "$own" --case sing
