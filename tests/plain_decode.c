@@ -2,13 +2,7 @@
 #include "plain_decode.h"
 
 #include "engine/engine.h"
-#include "test.h"
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
+#include "must.h"
 
 static void add(struct plain *p, trib_text text)
 {

@@ -8,6 +8,7 @@
 #include "gguf_build.h"
 #include "kernel/quantise.h"
 #include "model/architecture.h"
+#include "must.h"
 
 /* `count` elements of `type`, values of about 1 / sqrt(inputs) so that activations keep their size.
  */
@@ -245,4 +246,15 @@ void tiny_architecture_write(char path[64], const char *architecture, enum dtype
 void tiny_model_write(char path[64], enum dtype type, struct random *random)
 {
     tiny_architecture_write(path, "llama", type, random);
+}
+
+trib_model *tiny_open(const char *architecture, struct random *random)
+{
+    trib_error error = {0};
+    trib_model *model;
+    char path[64];
+    tiny_architecture_write(path, architecture, DTYPE_F32, random);
+    must(trib_model_open(&model, path, &error), &error);
+    unlink(path);
+    return model;
 }

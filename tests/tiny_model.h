@@ -8,6 +8,7 @@
 #include "base/dtype.h"
 #include "gguf_build.h"
 #include "random.h"
+#include "tributary/model.h"
 
 enum {
     TINY_LAYERS = 2,
@@ -46,7 +47,10 @@ void tiny_model_build(struct gguf_build *b, const char *architecture, enum dtype
 void tiny_architecture_write(char path[64], const char *architecture, enum dtype type,
                              struct random *random);
 
-/* The same, of llama. */
+/* A model of float32 matrices, open; no file of it is left. */
+trib_model *tiny_open(const char *architecture, struct random *random);
+
+/* tiny_architecture_write, of llama. */
 void tiny_model_write(char path[64], enum dtype type, struct random *random);
 
 #endif

@@ -3,25 +3,13 @@
 #include "batch_line.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
+
 enum { TOP_MOST = 100, STOPS_MOST = 64 };
-
-static trib_status fail(trib_error *error, trib_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static trib_status fail(trib_error *error, trib_status status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    error->status = status;
-    vsnprintf(error->message, sizeof error->message, format, arguments);
-    va_end(arguments);
-    return status;
-}
 
 static const char *kind_of(const json_t *value)
 {
@@ -36,7 +24,7 @@ static const char *kind_of(const json_t *value)
 static trib_status expected(trib_error *error, const char *name, const char *what,
                             const json_t *found)
 {
-    return fail(error, TRIB_FORMAT, "%.40s: expected %s, found %s", name, what, kind_of(found));
+    return failure(error, TRIB_FORMAT, "%.40s: expected %s, found %s", name, what, kind_of(found));
 }
 
 /* ---- Numbers ---- */
@@ -49,8 +37,8 @@ static trib_status read_whole(const char *name, const json_t *value, json_int_t 
         return expected(error, name, "an integer", value);
     *out = json_integer_value(value);
     if (*out < least || *out > most)
-        return fail(error, TRIB_INVALID, "%s: expected %lld to %lld, found %lld", name,
-                    (long long)least, (long long)most, (long long)*out);
+        return failure(error, TRIB_INVALID, "%s: expected %lld to %lld, found %lld", name,
+                       (long long)least, (long long)most, (long long)*out);
     return TRIB_OK;
 }
 
@@ -86,7 +74,7 @@ static trib_status read_ids(struct batch_line *line, const json_t *value, trib_e
     trib_status status = TRIB_OK;
     line->given = malloc((count + 1) * sizeof *line->given);
     if (!line->given)
-        return fail(error, TRIB_NO_MEMORY, "no memory for a prompt");
+        return failure(error, TRIB_NO_MEMORY, "no memory for a prompt");
     for (size_t i = 0; i < count && status == TRIB_OK; i++) {
         json_int_t id = 0;
         status = read_whole("prompt", json_array_get(value, i), 0, INT32_MAX, &id, error);
@@ -117,11 +105,11 @@ static trib_status read_stops(struct batch_line *line, const json_t *value, trib
 {
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
     if (count > STOPS_MOST)
-        return fail(error, TRIB_INVALID, "stop: expected at most %d strings, found %zu", STOPS_MOST,
-                    count);
+        return failure(error, TRIB_INVALID, "stop: expected at most %d strings, found %zu",
+                       STOPS_MOST, count);
     line->stops = malloc((count + 1) * sizeof *line->stops);
     if (!line->stops)
-        return fail(error, TRIB_NO_MEMORY, "no memory for stop strings");
+        return failure(error, TRIB_NO_MEMORY, "no memory for stop strings");
     for (size_t i = 0; i < count; i++) {
         const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
         if (!json_is_string(one))
@@ -143,13 +131,14 @@ static trib_status read_bias(struct batch_line *line, json_t *value, trib_error 
         return expected(error, "logit_bias", "an object", value);
     line->bias = malloc((json_object_size(value) + 1) * sizeof *line->bias);
     if (!line->bias)
-        return fail(error, TRIB_NO_MEMORY, "no memory for biases");
+        return failure(error, TRIB_NO_MEMORY, "no memory for biases");
     json_object_foreach(value, key, bias)
     {
         char *end;
         long id = strtol(key, &end, 10);
         if (end == key || *end || id < 0 || id > INT32_MAX)
-            return fail(error, TRIB_INVALID, "logit_bias: expected token ids, found '%.40s'", key);
+            return failure(error, TRIB_INVALID, "logit_bias: expected token ids, found '%.40s'",
+                           key);
         if (!json_is_number(bias))
             return expected(error, "logit_bias", "numbers", bias);
         line->bias[count++] = (trib_logit_bias){(int32_t)id, (float)json_number_value(bias)};
@@ -239,7 +228,7 @@ static trib_status read_field(struct batch_line *line, const char *name, json_t 
     while (i < count && strcmp(fields[i].name, name) != 0)
         i++;
     if (i == count)
-        return fail(error, TRIB_INVALID, "%.40s: there is no such field", name);
+        return failure(error, TRIB_INVALID, "%.40s: there is no such field", name);
     char *place = (char *)&line->request + fields[i].offset;
     if (json_is_null(value))
         return TRIB_OK;
@@ -260,9 +249,9 @@ trib_status batch_line_read(struct batch_line *line, const char *bytes, size_t l
     *line = (struct batch_line){.request = *request};
     json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
     if (!root)
-        return fail(error, TRIB_FORMAT, "JSON: column %d: %.150s", reason.column, reason.text);
+        return failure(error, TRIB_FORMAT, "JSON: column %d: %.150s", reason.column, reason.text);
     if (!json_is_object(root)) {
-        fail(error, TRIB_FORMAT, "JSON: expected an object, found %s", kind_of(root));
+        failure(error, TRIB_FORMAT, "JSON: expected an object, found %s", kind_of(root));
         json_decref(root);
         return TRIB_FORMAT;
     }
@@ -277,7 +266,7 @@ trib_status batch_line_read(struct batch_line *line, const char *bytes, size_t l
     }
     value = json_object_get(root, "prompt");
     if (status == TRIB_OK && (!value || json_is_null(value)))
-        status = fail(error, TRIB_INVALID, "prompt: expected one, found none");
+        status = failure(error, TRIB_INVALID, "prompt: expected one, found none");
     return status;
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -15,19 +14,6 @@
 #include <xxhash.h>
 
 #include "commands.h"
-
-static trib_status fail(trib_error *error, trib_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static trib_status fail(trib_error *error, trib_status status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    error->status = status;
-    vsnprintf(error->message, sizeof error->message, format, arguments);
-    va_end(arguments);
-    return status;
-}
 
 static bool is_blank(trib_text text)
 {
@@ -59,7 +45,7 @@ trib_status batch_requests_read(struct batch_requests *r, const char *path, trib
         lines += r->bytes[i] == '\n';
     r->entries = calloc(lines, sizeof *r->entries);
     if (!r->entries)
-        return fail(error, TRIB_NO_MEMORY, "%.180s: no memory for %zu lines", path, lines);
+        return failure(error, TRIB_NO_MEMORY, "%.180s: no memory for %zu lines", path, lines);
     for (size_t at = 0, number = 1; at < length; number++) {
         trib_text text = next_line(r->bytes, length, &at);
         if (!is_blank(text))
@@ -111,19 +97,20 @@ static trib_status take_result(struct batch_results *results, struct batch_reque
     print_hash(run, results->run);
     print_hash(hash, entry ? XXH3_64bits(entry->text.bytes, entry->text.length) : 0);
     if (!known || !had_hash || !had_run)
-        status = fail(error, TRIB_INVALID,
-                      "%.80s: line %zu: expected a result of trib batch, found something else",
-                      results->name, number);
+        status = failure(error, TRIB_INVALID,
+                         "%.80s: line %zu: expected a result of trib batch, found something else",
+                         results->name, number);
     else if (!entry || strcmp(had_hash, hash) != 0)
-        status = fail(error, TRIB_INVALID,
-                      "%.60s: line %zu: line %lld of %.60s is not what it was when this result "
-                      "was made: expected the same requests, or another output",
-                      results->name, number, (long long)json_integer_value(line), requests->name);
+        status =
+            failure(error, TRIB_INVALID,
+                    "%.60s: line %zu: line %lld of %.60s is not what it was when this result "
+                    "was made: expected the same requests, or another output",
+                    results->name, number, (long long)json_integer_value(line), requests->name);
     else if (strcmp(had_run, run) != 0)
-        status = fail(error, TRIB_INVALID,
-                      "%.60s: line %zu was made with another model or other options (run %.16s, "
-                      "this one is %s): expected the same ones, or another output",
-                      results->name, number, had_run, run);
+        status = failure(error, TRIB_INVALID,
+                         "%.60s: line %zu was made with another model or other options (run %.16s, "
+                         "this one is %s): expected the same ones, or another output",
+                         results->name, number, had_run, run);
     else if (!entry->done) {
         entry->done = true;
         results->done++;
@@ -154,15 +141,16 @@ static trib_status go_on(struct batch_results *results, struct batch_requests *r
         if (whole)
             status = take_result(results, requests, text, number, error);
         else if (!is_torn_result(text))
-            status = fail(error, TRIB_INVALID,
-                          "%.80s: line %zu: expected a result of trib batch, found something else",
-                          results->name, number);
+            status =
+                failure(error, TRIB_INVALID,
+                        "%.80s: line %zu: expected a result of trib batch, found something else",
+                        results->name, number);
         results->length = whole ? at : begin;
     }
     free(bytes);
     if (status == TRIB_OK && results->length < length &&
         ftruncate(results->file, (off_t)results->length) != 0)
-        status = fail(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
+        status = failure(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
     return status;
 }
 
@@ -183,14 +171,15 @@ trib_status batch_results_open(struct batch_results *results, const char *path, 
     results->file =
         path ? open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : STDOUT_FILENO;
     if (results->file < 0 || fstat(results->file, &info) != 0)
-        return fail(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
+        return failure(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
     results->regular = path && S_ISREG(info.st_mode);
     if (!results->regular)
         return TRIB_OK;
     if (is_same_file(&info, requests->name))
-        return fail(error, TRIB_INVALID, "%.180s: expected another file than the requests", path);
+        return failure(error, TRIB_INVALID, "%.180s: expected another file than the requests",
+                       path);
     if (flock(results->file, LOCK_EX | LOCK_NB) != 0)
-        return fail(error, TRIB_INVALID, "%.180s: in use by another run", path);
+        return failure(error, TRIB_INVALID, "%.180s: in use by another run", path);
     return go_on(results, requests, error);
 }
 
@@ -205,11 +194,12 @@ static trib_status write_all(struct batch_results *results, const char *bytes, s
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            fail(error, TRIB_IO, "%.160s: cannot be written: %s", results->name, strerror(errno));
+            failure(error, TRIB_IO, "%.160s: cannot be written: %s", results->name,
+                    strerror(errno));
             if (results->regular && done > 0 &&
                 ftruncate(results->file, (off_t)results->length) != 0)
-                return fail(error, TRIB_IO, "%.160s: ends with a line that is not whole: %s",
-                            results->name, strerror(errno));
+                return failure(error, TRIB_IO, "%.160s: ends with a line that is not whole: %s",
+                               results->name, strerror(errno));
             return TRIB_IO;
         }
         done += (size_t)n;
@@ -232,7 +222,7 @@ trib_status batch_results_add(struct batch_results *results, struct batch_entry 
     json_decref(rest);
     json_decref(whole);
     if (!text)
-        return fail(error, TRIB_NO_MEMORY, "no memory for a result");
+        return failure(error, TRIB_NO_MEMORY, "no memory for a result");
     size_t length = strlen(text);
     text[length] = '\n'; /* in the place of the terminating zero */
     trib_status status = write_all(results, text, length + 1, error);

@@ -31,12 +31,12 @@ static bool is_of_models(const char *argument)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    for (size_t i = 0; argc > 1 && i < self->part_count; i++)
-        if (strcmp(argv[1], command_part(self, i)) == 0)
-            return self->parts[i]->run(self->parts[i], argc - 1, argv + 1);
+    int first, status = command_run_part(self, argc, argv);
+    if (status >= 0)
+        return status;
     if (argc > 1 && is_of_models(argv[1]))
         return bench_model_command.run(&bench_model_command, argc, argv);
-    int first, status = options_parse(self, argc, argv, NULL, &first);
+    status = options_parse(self, argc, argv, NULL, &first);
     if (status >= 0)
         return status;
     if (first < argc) {

@@ -13,19 +13,12 @@
 
 enum { REPEAT_MOST = 64 };
 
-static trib_status fail(trib_error *error, trib_status status, const char *message)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%s", message);
-    return status;
-}
-
 /* Keeps what went wrong in the folder first. */
 static void hear(void *context, const char *message)
 {
     trib_error *first = context;
     if (first->status == TRIB_OK)
-        fail(first, TRIB_IO, message);
+        failure(first, TRIB_IO, "%s", message);
 }
 
 /* Opens an engine and times the append of all ids, of which `cached` must be found. */
@@ -44,7 +37,7 @@ static trib_status time_append(const struct bench_restart *b, const trib_engine_
         *seconds = progress_seconds() - start;
     }
     if (status == TRIB_OK && trib_session_cached(session) != cached)
-        status = fail(error, TRIB_IO, "the folder did not keep the prefix");
+        status = failure(error, TRIB_IO, "the folder did not keep the prefix");
     if (status == TRIB_OK) {
         const float *logits = trib_session_logits(session);
         result->hash = XXH3_64bits(logits, b->vocabulary * sizeof *logits);
@@ -52,7 +45,8 @@ static trib_status time_append(const struct bench_restart *b, const trib_engine_
     }
     trib_session_close(session);
     trib_engine_close(engine);
-    return status == TRIB_OK && interrupted() ? fail(error, TRIB_STOPPED, "interrupted") : status;
+    return status == TRIB_OK && interrupted() ? failure(error, TRIB_STOPPED, "interrupted")
+                                              : status;
 }
 
 static int by_size(const void *left, const void *right)
@@ -72,7 +66,7 @@ static trib_status time_restarts(const struct bench_restart *b, const trib_engin
     for (size_t i = 0; i < repeat && status == TRIB_OK; i++) {
         status = time_append(b, options, b->prefix, &seconds[i], result, error);
         if (status == TRIB_OK && result->hash != expected)
-            status = fail(error, TRIB_IO, "the logits behind the restored prefix are others");
+            status = failure(error, TRIB_IO, "the logits behind the restored prefix are others");
         if (status == TRIB_OK)
             status = trib_measure_limits(&result->timing.limits, TRIB_MEASURE_READ, b->reading,
                                          TRIB_MEASURE_BYTES, options->threads, error);
@@ -102,7 +96,7 @@ trib_status bench_restart(const struct bench_restart *bench, size_t repeat,
     catch_interrupts();
     snprintf(folder, sizeof folder, "%s/trib-bench-XXXXXX", place && *place ? place : "/tmp");
     if (!mkdtemp(folder))
-        return fail(error, TRIB_IO, "no folder can be made below $TMPDIR or /tmp");
+        return failure(error, TRIB_IO, "no folder can be made below $TMPDIR or /tmp");
     options.cache_dir = folder;
     options.cache_dir_bytes = UINT64_MAX;
     options.report = hear;

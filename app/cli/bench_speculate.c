@@ -208,10 +208,11 @@ const struct command bench_speculate_command = {
     .operands = "MODEL",
     .summary = "Decoding ahead by prompt look-up, in a text that repeats itself",
     .description =
-        "Appends a given text token by token: a piece of 64 tokens again and again, in which "
-        "every\n"
-        "Nth token is new, after a prompt of the same piece. Prints the time of a token, how many\n"
-        "came of a step, and how many of the guesses were right; the hash is of all logits, and\n"
+        "Appends a given text token by token: a piece of 64 tokens again and again, in which\n"
+        "every Nth token is new, after a prompt of the same piece. Prints the time of a token, "
+        "how\n"
+        "many came of a step, and how many of the guesses were right; the hash is of all logits, "
+        "and\n"
         "the same however they were come by.",
     .operands_least = 1,
     .operands_most = 1,

@@ -258,18 +258,6 @@ static const struct command prune_command = {
 
 static const struct command *const parts[] = {&list_command, &verify_command, &prune_command};
 
-static int run(const struct command *self, int argc, char **argv)
-{
-    for (size_t i = 0; argc > 1 && i < self->part_count; i++)
-        if (strcmp(argv[1], command_part(self, i)) == 0)
-            return self->parts[i]->run(self->parts[i], argc - 1, argv + 1);
-    int first, status = options_parse(self, argc, argv, NULL, &first);
-    if (status < 0)
-        fprintf(stderr, "trib cache: unknown command '%s'\nTry 'trib cache --help'.\n",
-                argv[first]);
-    return status < 0 ? EXIT_USAGE : status;
-}
-
 const struct command cache_command = {
     .name = "cache",
     .operands = "COMMAND",
@@ -279,5 +267,5 @@ const struct command cache_command = {
     .operands_most = 1,
     .parts = parts,
     .part_count = sizeof parts / sizeof parts[0],
-    .run = run,
+    .run = command_run_parts,
 };

@@ -74,13 +74,6 @@ struct answer {
     size_t length, capacity;
 };
 
-static trib_status fail(trib_error *error, trib_status status, const char *message)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%s", message);
-    return status;
-}
-
 static void chat_close(struct chat *c)
 {
     line_close(c->lines);
@@ -108,7 +101,7 @@ static trib_status reset(struct chat *c, trib_error *error)
     talk_clear(&c->talk);
     if (c->values->system &&
         !talk_add(&c->talk, TRIB_ROLE_SYSTEM, c->values->system, strlen(c->values->system)))
-        return fail(error, TRIB_NO_MEMORY, "no memory for the conversation");
+        return failure(error, TRIB_NO_MEMORY, "no memory for the conversation");
     return new_session(c, error);
 }
 
@@ -128,7 +121,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
         return status;
     if ((status = trib_chat_open(&c->template, c->model, v->template, error))) {
         complain(error);
-        return fail(
+        return failure(
             error, status,
             "'trib chat --help' has the names for --template; plain is for models that have "
             "seen no conversations");
@@ -140,7 +133,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
         (status = reset(c, error)))
         return status;
     c->lines = line_open();
-    return c->lines ? TRIB_OK : fail(error, TRIB_NO_MEMORY, "no memory for reading lines");
+    return c->lines ? TRIB_OK : failure(error, TRIB_NO_MEMORY, "no memory for reading lines");
 }
 
 /* ---- Answers ---- */
@@ -175,7 +168,7 @@ static trib_status show(struct answer *a, trib_text text, trib_error *error)
         size_t capacity = 2 * (a->length + text.length) + 256;
         char *larger = realloc(a->text, capacity);
         if (!larger)
-            return fail(error, TRIB_NO_MEMORY, "no memory for the answer");
+            return failure(error, TRIB_NO_MEMORY, "no memory for the answer");
         a->text = larger;
         a->capacity = capacity;
     }
@@ -183,7 +176,7 @@ static trib_status show(struct answer *a, trib_text text, trib_error *error)
         memcpy(a->text + a->length, text.bytes, text.length);
     a->length += text.length;
     if (fwrite(text.bytes, 1, text.length, stdout) != text.length || fflush(stdout) != 0)
-        return fail(error, TRIB_IO, "standard output cannot be written");
+        return failure(error, TRIB_IO, "standard output cannot be written");
     return TRIB_OK;
 }
 
@@ -243,7 +236,7 @@ static trib_status compute_new(struct chat *c, trib_error *error)
         trib_chat_render(c->template, c->talk.messages, c->talk.count, c->had, &ids, &count, error);
     size_t room = trib_session_context(c->session) - trib_session_length(c->session);
     if (status == TRIB_OK && count > room)
-        status = fail(error, TRIB_FULL, "does not fit");
+        status = failure(error, TRIB_FULL, "does not fit");
     while (status == TRIB_OK && done < count && !line_interrupts()) {
         size_t step = count - done < STEP_TOKENS ? count - done : STEP_TOKENS;
         status = trib_session_append(c->session, ids + done, step, error);
@@ -394,13 +387,13 @@ static trib_status turn(struct chat *c, const char *line, size_t length, trib_er
     if (line[0] == '/' && (length < 2 || line[1] != '/')) {
         char *command = strndup(line, length);
         trib_status status = command ? run_line(c, command, error)
-                                     : fail(error, TRIB_NO_MEMORY, "no memory for a line");
+                                     : failure(error, TRIB_NO_MEMORY, "no memory for a line");
         free(command);
         return status;
     }
     size_t escaped = line[0] == '/';
     if (!talk_add(&c->talk, TRIB_ROLE_USER, line + escaped, length - escaped))
-        return fail(error, TRIB_NO_MEMORY, "no memory for a line");
+        return failure(error, TRIB_NO_MEMORY, "no memory for a line");
     return reply(c, error);
 }
 

@@ -19,6 +19,10 @@ bool interrupted(void);
 /* Prints "trib: MESSAGE" on stderr and returns EXIT_FAILURE. */
 int complain(const trib_error *error);
 
+/* Puts a message into an error; returns `status`. */
+trib_status failure(trib_error *error, trib_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Prints a JSON object on a line of its own and releases it; the exit status. */
 int print_json(json_t *object);
 

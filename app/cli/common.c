@@ -1,6 +1,7 @@
 /* What the commands share: interrupts, complaints, JSON, reading whole files. */
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -30,6 +31,16 @@ void catch_interrupts(void)
 bool interrupted(void)
 {
     return caught != 0;
+}
+
+trib_status failure(trib_error *error, trib_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    error->status = status;
+    vsnprintf(error->message, sizeof error->message, format, arguments);
+    va_end(arguments);
+    return status;
 }
 
 int complain(const trib_error *error)
@@ -87,13 +98,6 @@ bool file_type_known(const char *name)
     return false;
 }
 
-static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%s: %s", path, why);
-    return status;
-}
-
 trib_status read_all(const char *path, char **text, size_t *length, trib_error *error)
 {
     bool standard = strcmp(path, "-") == 0;
@@ -102,11 +106,11 @@ trib_status read_all(const char *path, char **text, size_t *length, trib_error *
     trib_status status = TRIB_OK;
     *text = NULL;
     if (!file)
-        return fail(error, TRIB_IO, path, strerror(errno));
+        return failure(error, TRIB_IO, "%s: %s", path, strerror(errno));
     for (;;) {
         char *larger = realloc(*text, capacity + 1);
         if (!larger) {
-            status = fail(error, TRIB_NO_MEMORY, path, "does not fit in memory");
+            status = failure(error, TRIB_NO_MEMORY, "%s: does not fit in memory", path);
             break;
         }
         *text = larger;
@@ -116,7 +120,7 @@ trib_status read_all(const char *path, char **text, size_t *length, trib_error *
         capacity *= 2;
     }
     if (status == TRIB_OK && ferror(file))
-        status = fail(error, TRIB_IO, path, strerror(errno));
+        status = failure(error, TRIB_IO, "%s: %s", path, strerror(errno));
     if (!standard)
         fclose(file);
     if (status != TRIB_OK) {

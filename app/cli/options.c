@@ -229,3 +229,23 @@ int options_parse(const struct command *command, int argc, char **argv, void *va
     fprintf(stderr, "Try 'trib %s --help'.\n", command->name);
     return EXIT_USAGE;
 }
+
+int command_run_part(const struct command *command, int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < command->part_count; i++)
+        if (strcmp(argv[1], command_part(command, i)) == 0)
+            return command->parts[i]->run(command->parts[i], argc - 1, argv + 1);
+    return -1;
+}
+
+int command_run_parts(const struct command *command, int argc, char **argv)
+{
+    int first, status = command_run_part(command, argc, argv);
+    if (status < 0)
+        status = options_parse(command, argc, argv, NULL, &first);
+    if (status >= 0)
+        return status;
+    fprintf(stderr, "trib %s: unknown command '%s'\nTry 'trib %s --help'.\n", command->name,
+            argv[first], command->name);
+    return EXIT_USAGE;
+}

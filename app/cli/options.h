@@ -61,6 +61,12 @@ struct command {
 /* The name of part i without the command's own before it. */
 const char *command_part(const struct command *command, size_t i);
 
+/* Runs the part that argv[1] names and gives its exit status; -1: there is none of that name. */
+int command_run_part(const struct command *command, int argc, char **argv);
+
+/* The same for a command that is nothing but its parts: what it does when none is named. */
+int command_run_parts(const struct command *command, int argc, char **argv);
+
 /* Parses argv (argv[0] is the command's name) into `values`, which holds the defaults. Operands may
  * stand between options; they end up at argv[*first]. Returns -1 to go on, or an exit status: 0
  * after --help, EXIT_USAGE after a complaint on stderr. */

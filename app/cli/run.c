@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
 #include "load.h"
 #include "progress.h"
 
@@ -45,13 +44,6 @@ static const struct option_row options[] = {
      "print one JSON object at the end instead of the text"},
 };
 
-trib_status run_fail(trib_error *error, trib_status status, const char *message)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%s", message);
-    return status;
-}
-
 static void completion_close(struct completion *c)
 {
     trib_decoder_close(c->decoder);
@@ -90,9 +82,8 @@ static trib_status job_prompt(struct job *job, const struct run_values *v, trib_
         status = trib_tokenize(job->model, job->prompt, job->prompt_length, TRIB_TOKENIZE_SPECIAL,
                                &job->prompt_ids, &job->prompt_count, error);
     if (status == TRIB_OK && job->prompt_count == 0)
-        status =
-            run_fail(error, TRIB_INVALID,
-                     "the prompt has no tokens and the model none to begin with: give -p TEXT");
+        status = failure(error, TRIB_INVALID,
+                         "the prompt has no tokens and the model none to begin with: give -p TEXT");
     return status;
 }
 

@@ -5,6 +5,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "commands.h"
 #include "load.h"
 #include "sampling.h"
 #include "speculation.h"
@@ -64,8 +65,6 @@ struct job {
     size_t count, wanted;
     double prefill_seconds, decode_seconds;
 };
-
-trib_status run_fail(trib_error *error, trib_status status, const char *message);
 
 /* Samples completions[count], all of them in one step per token; in order of their scores then,
  * where --best-of chooses. */

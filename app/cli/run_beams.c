@@ -44,7 +44,7 @@ static trib_status list_ends(const struct job *job, int32_t **ends, size_t *coun
     *count = 0;
     *ends = malloc((job->vocabulary + 1) * sizeof **ends);
     if (!*ends)
-        return run_fail(error, TRIB_NO_MEMORY, "no memory for the tokens that end a text");
+        return failure(error, TRIB_NO_MEMORY, "no memory for the tokens that end a text");
     for (size_t id = 0; id < job->vocabulary; id++)
         if (trib_token_is_end(job->model, (int32_t)id))
             (*ends)[(*count)++] = (int32_t)id;
@@ -93,7 +93,7 @@ static trib_status read_all_of(struct job *job, const struct run_values *v, cons
     trib_status status = TRIB_OK;
     job->completions = calloc(found + 1, sizeof *job->completions);
     if (!job->completions)
-        return run_fail(error, TRIB_NO_MEMORY, "no memory for the completions");
+        return failure(error, TRIB_NO_MEMORY, "no memory for the completions");
     for (; job->count < found && status == TRIB_OK; job->count++) {
         job->completions[job->count].number = job->count;
         status = read_one(job, v, trib_beams_at(beams, job->count), &job->completions[job->count],
@@ -123,7 +123,7 @@ trib_status run_beams(struct job *job, const struct run_values *v, trib_error *e
         status = search(job, beams, error);
     job->decode_seconds = progress_seconds() - start;
     if (status == TRIB_OK && reader.status != TRIB_OK)
-        status = run_fail(error, reader.status, "no memory for the texts of the beams");
+        status = failure(error, reader.status, "no memory for the texts of the beams");
     if (status == TRIB_OK)
         status = read_all_of(job, v, beams, error);
     trib_beams_close(beams);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
 #include "run.h"
 
 static double rate(size_t tokens, double time)

@@ -21,7 +21,7 @@ trib_status completion_grow(struct completion *c, size_t top, trib_error *error)
     if (likeliest)
         c->top = likeliest;
     if (!ids || !logprobs || !likeliest)
-        return run_fail(error, TRIB_NO_MEMORY, "no memory for the tokens");
+        return failure(error, TRIB_NO_MEMORY, "no memory for the tokens");
     c->capacity = capacity;
     return TRIB_OK;
 }
@@ -35,7 +35,7 @@ static trib_status put(const struct job *job, struct completion *c, trib_text pi
         size_t capacity = 2 * c->text_capacity + piece.length;
         char *larger = realloc(c->text, capacity);
         if (!larger)
-            return run_fail(error, TRIB_NO_MEMORY, "no memory for the text");
+            return failure(error, TRIB_NO_MEMORY, "no memory for the text");
         c->text = larger;
         c->text_capacity = capacity;
     }
@@ -44,7 +44,7 @@ static trib_status put(const struct job *job, struct completion *c, trib_text pi
     c->length += piece.length;
     if (job->streams &&
         (fwrite(piece.bytes, 1, piece.length, stdout) != piece.length || fflush(stdout) != 0))
-        return run_fail(error, TRIB_IO, "standard output cannot be written");
+        return failure(error, TRIB_IO, "standard output cannot be written");
     return TRIB_OK;
 }
 
@@ -160,8 +160,7 @@ static trib_status append(struct job *job, trib_append *appends, size_t *going, 
 static trib_status decode(struct job *job, const struct run_values *v, trib_error *error)
 {
     trib_append *appends = malloc((job->count + 1) * sizeof *appends);
-    trib_status status =
-        appends ? TRIB_OK : run_fail(error, TRIB_NO_MEMORY, "no memory for a step");
+    trib_status status = appends ? TRIB_OK : failure(error, TRIB_NO_MEMORY, "no memory for a step");
     struct progress bar;
     progress_open(&bar, 0, job->most);
     if (status == TRIB_OK && job->count == 1)
@@ -201,7 +200,7 @@ trib_status run_sample(struct job *job, const struct run_values *v, trib_error *
         fwrite(job->prompt, 1, job->prompt_length, stdout);
     job->completions = calloc(count, sizeof *job->completions);
     if (!job->completions)
-        return run_fail(error, TRIB_NO_MEMORY, "no memory for the completions");
+        return failure(error, TRIB_NO_MEMORY, "no memory for the completions");
     for (; job->count < count && status == TRIB_OK; job->count++)
         status = open_one(job, v, job->count, error);
     double start = progress_seconds();

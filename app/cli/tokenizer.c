@@ -132,18 +132,6 @@ static const struct command tokenizer_train_command = {
 
 static const struct command *const parts[] = {&tokenizer_train_command};
 
-static int run(const struct command *self, int argc, char **argv)
-{
-    for (size_t i = 0; argc > 1 && i < self->part_count; i++)
-        if (strcmp(argv[1], command_part(self, i)) == 0)
-            return self->parts[i]->run(self->parts[i], argc - 1, argv + 1);
-    int first, status = options_parse(self, argc, argv, NULL, &first);
-    if (status < 0)
-        fprintf(stderr, "trib tokenizer: unknown command '%s'\nTry 'trib tokenizer --help'.\n",
-                argv[first]);
-    return status < 0 ? EXIT_USAGE : status;
-}
-
 const struct command tokenizer_command = {
     .name = "tokenizer",
     .operands = "COMMAND",
@@ -153,5 +141,5 @@ const struct command tokenizer_command = {
     .operands_most = 1,
     .parts = parts,
     .part_count = sizeof parts / sizeof parts[0],
-    .run = run,
+    .run = command_run_parts,
 };

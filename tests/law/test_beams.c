@@ -5,17 +5,11 @@
 
 #include "engine/engine.h"
 #include "file/gguf.h"
-#include "test.h"
+#include "must.h"
 #include "tiny_model.h"
 #include "tributary/sampling.h"
 
 enum { V = TINY_VOCABULARY, MOST = 8, LONGEST = 16, PROMPT = 130 };
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
 
 /* Where the models lie, as they are and with pairs of tokens that are always equally likely. */
 static trib_model *models[3];

@@ -7,7 +7,7 @@
 
 #include "kernel/kernel.h"
 #include "model/architecture.h"
-#include "test.h"
+#include "must.h"
 #include "tiny_model.h"
 #include "tributary/engine.h"
 
@@ -39,12 +39,6 @@ static int teardown(void **state)
     for (size_t i = 0; i < TYPES; i++)
         unlink(fixture.paths[i]);
     return 0;
-}
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
 }
 
 /* One way of running the sequence. */

@@ -4,17 +4,11 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "must.h"
 #include "plain_decode.h"
-#include "test.h"
 #include "tiny_model.h"
 
 enum { V = TINY_VOCABULARY, CONTEXT = 520, LONGEST_PROMPT = 300, REQUESTS = 160, FEW_PAGES = 7 };
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
 
 struct world;
 

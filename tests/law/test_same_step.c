@@ -9,16 +9,10 @@
 #include "engine/engine.h"
 #include "folder.h"
 #include "model/architecture.h"
-#include "test.h"
+#include "must.h"
 #include "tiny_model.h"
 
 enum { V = TINY_VOCABULARY };
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
 
 static trib_session *open_session(trib_engine *engine)
 {
@@ -34,17 +28,6 @@ static trib_engine *open_engine(const trib_model *model, trib_engine_options opt
     trib_engine *engine;
     must(trib_engine_open(&engine, model, &options, &error), &error);
     return engine;
-}
-
-static trib_model *open_tiny(const char *architecture, struct random *random)
-{
-    trib_error error = {0};
-    trib_model *model;
-    char path[64];
-    tiny_architecture_write(path, architecture, DTYPE_F32, random);
-    must(trib_model_open(&model, path, &error), &error);
-    unlink(path);
-    return model;
 }
 
 /* With all sessions closed every page in use is in the tree, and nobody holds one. */
@@ -194,7 +177,7 @@ static void steps_change_no_bit(void **state)
 {
     static const size_t chunks[] = {1, 7, 64, 2048};
     struct random random = random_start(1);
-    trib_model *model = open_tiny("llama", &random);
+    trib_model *model = tiny_open("llama", &random);
     const trib_kernels *best;
     (void)state;
     must(trib_kernels_choose(&best, NULL, NULL), &(trib_error){0});
@@ -220,7 +203,7 @@ static void every_architecture_steps(void **state)
     for (size_t i = 0; architecture_at(i); i++) {
         if (architecture_at(i)->bidirectional)
             continue;
-        trib_model *model = open_tiny(architecture_at(i)->name, &random);
+        trib_model *model = tiny_open(architecture_at(i)->name, &random);
         for (size_t table = 0; kernels_at(table); table++) {
             const char *name = kernels_at(table)->name;
             if (strcmp(name, "ref") == 0 && i % 4 != 0) /* slow */
@@ -394,7 +377,7 @@ static void forks_and_rewinds_change_no_bit(void **state)
     for (size_t i = 0; i < 4; i++) {
         trib_error error = {0};
         trib_memory memory;
-        trib_model *model = open_tiny(names[i], &random);
+        trib_model *model = tiny_open(names[i], &random);
         trib_engine_options plain = {.threads = 1, .prefill_chunk = LONGEST, .kv_type = types[i]};
         trib_engine_options ample = {.threads = 2, .prefill_chunk = 90, .kv_type = types[i]};
         trib_engine_options tight = ample;

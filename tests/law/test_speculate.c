@@ -8,29 +8,12 @@
 #include "engine/draft.h"
 #include "engine/session.h"
 #include "model/architecture.h"
-#include "test.h"
+#include "must.h"
 #include "tiny_model.h"
 #include "tributary/sampling.h"
 #include "tributary/speculate.h"
 
 enum { V = TINY_VOCABULARY, PROMPT = 120, DECODED = 100, TOTAL = PROMPT + DECODED };
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
-
-static trib_model *open_tiny(const char *architecture, struct random *random)
-{
-    trib_error error = {0};
-    trib_model *model;
-    char path[64];
-    tiny_architecture_write(path, architecture, DTYPE_F32, random);
-    must(trib_model_open(&model, path, &error), &error);
-    unlink(path);
-    return model;
-}
 
 static trib_engine *open_engine(const trib_model *model, int threads, size_t chunk, uint64_t bytes)
 {
@@ -280,7 +263,7 @@ static void speculation_changes_no_bit(void **state)
 {
     static const size_t lengths[] = {1, 2, 5, 16};
     struct random random = random_start(1);
-    trib_model *model = open_tiny("llama", &random), *other = open_tiny("qwen2", &random);
+    trib_model *model = tiny_open("llama", &random), *other = tiny_open("qwen2", &random);
     int32_t prompt[PROMPT];
     size_t right[3] = {0}, guessed[3] = {0};
     (void)state;
@@ -322,7 +305,7 @@ static void what_guesses_for_itself_is_right(void **state)
 {
     static const size_t lengths[] = {1, 4, 16};
     struct random random = random_start(2);
-    trib_model *model = open_tiny("llama", &random);
+    trib_model *model = tiny_open("llama", &random);
     int32_t prompt[PROMPT];
     (void)state;
     draw_prompt(&random, prompt, PROMPT);
@@ -356,7 +339,7 @@ static void every_architecture_speculates(void **state)
         const char *name = architecture_at(i)->name;
         if (architecture_at(i)->bidirectional)
             continue;
-        trib_model *model = open_tiny(name, &random);
+        trib_model *model = tiny_open(name, &random);
         draw_prompt(&random, prompt, PROMPT);
         struct plain plain =
             plain_open(model, prompt, PROMPT, (struct way){sampled(i), 0, DECODED}, 0);
@@ -403,7 +386,7 @@ static size_t draw_branches(struct random *random, size_t filler, size_t common,
 static void the_branch_that_comes_is_taken(void **state)
 {
     struct random random = random_start(4);
-    trib_model *model = open_tiny("llama", &random);
+    trib_model *model = tiny_open("llama", &random);
     trib_engine *engine = open_engine(model, 2, 512, 0), *other = open_engine(model, 1, 512, 0);
     static float expected[LONGEST * V];
     int32_t ids[LONGEST];
@@ -479,7 +462,7 @@ static void look_up_finds_what_followed(void **state)
 static void a_full_cache_is_met_where_plain_decoding_meets_it(void **state)
 {
     struct random random = random_start(5);
-    trib_model *model = open_tiny("llama", &random);
+    trib_model *model = tiny_open("llama", &random);
     int32_t prompt[PROMPT];
     size_t full = 0, accepted = 0;
     (void)state;
@@ -508,7 +491,7 @@ static void a_full_cache_is_met_where_plain_decoding_meets_it(void **state)
 static void a_context_is_full_where_it_ends(void **state)
 {
     struct random random = random_start(6);
-    trib_model *model = open_tiny("llama", &random);
+    trib_model *model = tiny_open("llama", &random);
     int32_t prompt[PROMPT];
     (void)state;
     draw_prompt(&random, prompt, PROMPT);
@@ -567,7 +550,7 @@ static trib_model *open_renamed(struct random *random)
 static void what_cannot_be_is_refused(void **state)
 {
     struct random random = random_start(7);
-    trib_model *model = open_tiny("llama", &random), *renamed = open_renamed(&random);
+    trib_model *model = tiny_open("llama", &random), *renamed = open_renamed(&random);
     trib_engine *engine = open_engine(model, 1, 512, 0), *draft = open_engine(renamed, 1, 512, 0);
     trib_session *session = open_session(engine, 0);
     trib_speculator *speculator;

@@ -13,7 +13,7 @@
 #include "file/segment.h"
 #include "folder.h"
 #include "kernel/kernel.h"
-#include "test.h"
+#include "must.h"
 #include "tiny_model.h"
 #include "tributary/cache.h"
 
@@ -41,12 +41,6 @@ struct disk {
     size_t messages;
     char last[256];
 };
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
 
 static void say(void *context, const char *message)
 {

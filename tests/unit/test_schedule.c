@@ -3,20 +3,14 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "must.h"
 #include "plain_decode.h"
-#include "test.h"
 #include "tiny_model.h"
 
 enum { V = TINY_VOCABULARY, MOST = 16, PAGE = 64 };
 
 static trib_model *model;
 static trib_memory memory;
-
-static void must(trib_status status, const trib_error *error)
-{
-    if (status != TRIB_OK)
-        fail_msg("%s", error->message);
-}
 
 static int setup(void **state)
 {
