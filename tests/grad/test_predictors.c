@@ -5,6 +5,9 @@
  * the differences are good to 1e-7 of a gradient of size 0.1. A float32 gradient is a sum whose
  * terms have each passed some 100 roundings of 2^-24, 6e-6 of their size at worst, and in the mean
  * far less; 1e-4 of the norm of the parameter's gradient allows the terms to cancel to a tenth.
+ * They may cancel wholly: where a query sees one key alone its softmax is 1 whatever q and k are,
+ * and the gradient of zero is the difference of two sums below 1, each rounded in 2^-24, times the
+ * scale.
  */
 #include <math.h>
 
@@ -54,7 +57,8 @@ static void compare_parameter(const struct predictor_case *c, const struct predi
         norm += expected * expected;
         error += (expected - found) * (expected - found);
     }
-    if (!(sqrt(error) <= allowed * sqrt(norm)) && !(sqrt(error) < 1e-8))
+    double cancelled = (double)scale * 0x1p-24 * sqrt((double)n);
+    if (!(sqrt(error) <= allowed * sqrt(norm)) && !(sqrt(error) <= cancelled))
         fail_msg("%s: %s: gradient off by %.3g of %.3g", c->name, one->name, sqrt(error),
                  sqrt(norm));
 }
@@ -168,10 +172,39 @@ static double change_without_dropout(struct pass *pass, struct batch *batch)
     return most;
 }
 
+/* How many times as fast as its gradient is long the loss climbs along it, under the masks of a
+ * seed; the weights are as before then. */
+static double climb(struct pass *pass, const struct predictor *p, struct batch *batch,
+                    uint64_t seed)
+{
+    const struct parameters *all = &p->parameters;
+    double square = 0, losses[2];
+    float *kept = malloc(all->floats * sizeof *kept);
+    assert_non_null(kept);
+    batch->seed = seed;
+    dropped_loss(pass, batch);
+    memset(all->gradients, 0, all->floats * sizeof *all->gradients);
+    pass_backward(pass, batch, 1);
+    assert_true(change_without_dropout(pass, batch) > 1e-3);
+    for (size_t n = 0; n < all->floats; n++)
+        square += (double)all->gradients[n] * (double)all->gradients[n];
+    memcpy(kept, all->weights, all->floats * sizeof *kept);
+    for (int side = 0; side < 2; side++) {
+        double far = (side ? -0.01 : 0.01) / square;
+        for (size_t n = 0; n < all->floats; n++)
+            all->weights[n] = (float)((double)kept[n] + far * (double)all->gradients[n]);
+        losses[side] = dropped_loss(pass, batch);
+    }
+    memcpy(all->weights, kept, all->floats * sizeof *kept);
+    free(kept);
+    return (losses[0] - losses[1]) / 0.02;
+}
+
 /* With dropout, whose draws stay the same: along its own direction the loss climbs as fast as the
  * gradient is long. Moved to and fro so far that it changes by 0.02 in all, a loss of 100 is off by
  * 100 x 2^-24 x 10 roundings, 0.3% of that, and the curve by less; a mask that differed on the way
- * back would show by tens of percent. */
+ * back would show by tens of percent, with every draw. A ReLU that turns on or off on the way shows
+ * by some percent, with few draws: one in 40, so three in a row by one in 60,000. */
 static void gradients_go_through_dropout(void **state)
 {
     (void)state;
@@ -182,29 +215,13 @@ static void gradients_go_through_dropout(void **state)
         struct pass pass;
         struct random r = random_start(3);
         struct case_batch b = case_batch_new(&c, &r);
-        const struct parameters *all = &p.parameters;
-        double square = 0, losses[2];
+        double climbed = 0;
         assert_int_equal(pass_open(&pass, &p, c.B, c.T, true, NULL), TRIB_OK);
         b.batch.training = true;
-        b.batch.seed = 9;
-        dropped_loss(&pass, &b.batch);
-        pass_backward(&pass, &b.batch, 1);
-        assert_true(change_without_dropout(&pass, &b.batch) > 1e-3);
-        for (size_t n = 0; n < all->floats; n++)
-            square += (double)all->gradients[n] * (double)all->gradients[n];
-        float *kept = malloc(all->floats * sizeof *kept);
-        assert_non_null(kept);
-        memcpy(kept, all->weights, all->floats * sizeof *kept);
-        for (int side = 0; side < 2; side++) {
-            double far = (side ? -0.01 : 0.01) / square;
-            for (size_t n = 0; n < all->floats; n++)
-                all->weights[n] = (float)((double)kept[n] + far * (double)all->gradients[n]);
-            losses[side] = dropped_loss(&pass, &b.batch);
-        }
-        double climbed = (losses[0] - losses[1]) / 0.02;
+        for (uint64_t seed = 9; seed < 12 && !(fabs(climbed - 1) < 0.02); seed++)
+            climbed = climb(&pass, &p, &b.batch, seed);
         if (!(fabs(climbed - 1) < 0.02))
             fail_msg("%s: the loss climbs %g times as fast as its gradient", c.name, climbed);
-        free(kept);
         case_batch_free(&b);
         pass_close(&pass);
         predictor_close(&p);
