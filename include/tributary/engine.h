@@ -92,6 +92,19 @@ void trib_engine_close(trib_engine *engine);
  * this is for a moment when nobody waits for the next one. Without a folder it does nothing. */
 trib_status trib_engine_flush(trib_engine *engine, trib_error *error);
 
+/* Bytes of keys and values, in whole pages of 64 tokens. */
+typedef struct trib_cache_usage {
+    uint64_t page;   /* of one page */
+    uint64_t budget; /* in memory at most */
+    uint64_t memory; /* in memory: what sessions hold and what stays cached */
+    uint64_t mapped; /* in files of the folder that are read in place */
+    uint64_t held;   /* of both, what sessions hold, and what is on its way to the folder; what is
+                        shared is counted once */
+} trib_cache_usage;
+
+/* What the cache takes at the moment; all 0 where there is none, as of predictors. */
+trib_cache_usage trib_engine_cache_usage(const trib_engine *engine);
+
 /* The name of the kernel table in use and the threads; static storage. */
 const char *trib_engine_kernels(const trib_engine *engine);
 int trib_engine_threads(const trib_engine *engine);

@@ -14,7 +14,7 @@ static uint64_t below(int64_t end, size_t start)
     return n <= 0 ? 0 : n >= TRIB_CHUNK ? UINT64_MAX : ((uint64_t)1 << n) - 1;
 }
 
-static uint64_t existing(const struct mask_view *v, size_t start)
+uint64_t mask_existing(const struct mask_view *v, size_t start)
 {
     return below((int64_t)(v->key_first + v->length), start) & ~below((int64_t)v->key_first, start);
 }
@@ -63,7 +63,7 @@ uint64_t mask_chunk(const struct mask_view *v, size_t t, size_t start)
 {
     const trib_mask *m = v->mask;
     int64_t p = (int64_t)position_of(v, t);
-    uint64_t bits = existing(v, start);
+    uint64_t bits = mask_existing(v, start);
     if (m->causal)
         bits &= below(p + 1, start) | below((int64_t)m->prefix, start);
     if (m->window)

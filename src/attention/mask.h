@@ -18,6 +18,9 @@ struct mask_view {
     size_t length;           /* keys */
 };
 
+/* The keys that exist of the chunk whose first position is `start`. */
+uint64_t mask_existing(const struct mask_view *view, size_t start);
+
 /* What token t sees of the chunk whose first position is `start`. Keys that do not exist are not
  * seen. */
 uint64_t mask_chunk(const struct mask_view *view, size_t t, size_t start);

@@ -26,9 +26,9 @@ struct tile {
     const struct panel *panels[SPAN_CHUNKS];
     const uint64_t *visible[SPAN_CHUNKS];
     struct stored_chunk ahead[SPAN_CHUNKS];
-    size_t part, parts; /* of asking for them; 0: nothing is asked for */
-    bool more;          /* some row sees some of the next span */
-    bool finite[SPAN_CHUNKS];
+    size_t part, parts;       /* of asking for them; 0: nothing is asked for */
+    bool more;                /* some row sees some of the next span */
+    bool finite[SPAN_CHUNKS]; /* or all rows see all values */
     uint64_t words[SPAN_CHUNKS][TILE_ROWS_MOST];
     size_t starts[SPAN_CHUNKS]; /* positions */
     size_t chunks;
@@ -96,6 +96,14 @@ static void tile_begin(struct tile *t, size_t g, size_t row, size_t rows)
     t->more = false;
 }
 
+static bool values_finite(const struct folding *f, size_t g, struct loaded *chunk)
+{
+    if (chunk->values == UNKNOWN)
+        chunk->values =
+            panel_source_finite(f->segment, f->D, g, chunk->start) ? FINITE : NOT_FINITE;
+    return chunk->values == FINITE;
+}
+
 /* Adds a chunk to what the tile absorbs, unless none of its rows sees any of it. */
 static void tile_add(const struct folding *f, struct tile *t, struct loaded *chunk)
 {
@@ -106,21 +114,19 @@ static void tile_add(const struct folding *f, struct tile *t, struct loaded *chu
         return;
     t->visible[c] = NULL;
     if (cover == MASK_SOME) {
-        uint64_t any = 0;
+        uint64_t any = 0, all = UINT64_MAX;
         for (size_t r = 0; r < t->rows; r++) {
             size_t token = (t->row + r) / f->group;
             t->words[c][r] = r > 0 && token == (t->row + r - 1) / f->group
                                  ? t->words[c][r - 1]
                                  : mask_chunk(&f->mask, token, start);
             any |= t->words[c][r];
+            all &= t->words[c][r];
         }
         if (!any)
             return;
         t->visible[c] = t->words[c];
-        if (chunk->values == UNKNOWN)
-            chunk->values =
-                panel_source_finite(f->segment, f->D, t->g, start) ? FINITE : NOT_FINITE;
-        t->finite[c] = chunk->values == FINITE;
+        t->finite[c] = all == mask_existing(&f->mask, start) || values_finite(f, t->g, chunk);
     }
     t->panels[c] = &chunk->panel;
     t->ahead[c] = chunk->stored;

@@ -57,7 +57,9 @@ const struct kv_shape *prefix_cache_shape(const struct prefix_cache *cache)
 
 struct prefix_cache_counts prefix_cache_counts(const struct prefix_cache *cache)
 {
-    return (struct prefix_cache_counts){page_pool_counts(cache->pool), tree_pages(cache->tree),
+    struct page_counts pages = page_pool_counts(cache->pool);
+    size_t cached = tree_pages(cache->tree), own = pages.in_use + pages.wrapped - cached;
+    return (struct prefix_cache_counts){pages, cached, own + tree_held(cache->tree),
                                         cache->sequences};
 }
 

@@ -33,6 +33,7 @@ struct prefix_cache_options {
 struct prefix_cache_counts {
     struct page_counts pages;
     size_t cached;    /* pages in the tree, held by sequences or not */
+    size_t held;      /* pages that sequences hold, in the tree or not, or that are being written */
     size_t sequences; /* open */
 };
 

@@ -399,16 +399,49 @@ trib_status tree_add(struct prefix_tree *tree, struct place *place, const int32_
     return TRIB_OK;
 }
 
-/* ---- Giving up ---- */
+/* ---- Who holds what ---- */
 
-/* How many pages of a leaf somebody stands on. */
-static size_t pages_stood_on(const struct tree_node *leaf)
+/* How many pages of a node's run those hold who stand in it. */
+static size_t pages_stood_on(const struct tree_node *node)
 {
-    size_t end = leaf->first;
-    for (const struct place *place = leaf->places; place; place = place->next)
+    size_t end = node->first;
+    for (const struct place *place = node->places; place; place = place->next)
         end = place->pages > end ? place->pages : end;
-    return end - leaf->first;
+    return end - node->first;
 }
+
+/* Pages of the run that are held by standing in it, or by a reference. */
+static size_t pages_held(const struct tree_node *node)
+{
+    size_t held = pages_stood_on(node);
+    for (size_t i = held; i < node->count; i++)
+        held += node->run[i].page->references > 1;
+    return held;
+}
+
+/* Marks all nodes above, but the root. */
+static void mark_above(const struct tree_node *node)
+{
+    for (struct tree_node *up = node->parent; up->parent && !up->below; up = up->parent)
+        up->below = true;
+}
+
+size_t tree_held(const struct prefix_tree *tree)
+{
+    size_t held = 0;
+    for (size_t i = 0; i < tree->bucket_count; i++)
+        for (struct tree_node *node = tree->buckets[i]; node; node = node->same_hash)
+            if (node->places)
+                mark_above(node);
+    for (size_t i = 0; i < tree->bucket_count; i++)
+        for (struct tree_node *node = tree->buckets[i]; node; node = node->same_hash) {
+            held += node->below ? node->count : pages_held(node);
+            node->below = false;
+        }
+    return held;
+}
+
+/* ---- Giving up ---- */
 
 /* An empty leaf leaves the tree. Whoever was in it was in its parent, too, so that may not be given
  * up any earlier. */

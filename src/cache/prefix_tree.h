@@ -45,6 +45,7 @@ struct tree_node {
     size_t heap_at;                  /* among the leaves to take from; SIZE_MAX: not there */
     struct tree_node *newer, *older; /* nodes with pages that are not saved */
     bool unsaved;                    /* whether it is one of them */
+    bool below;                      /* of tree_held: a place stands below it */
 };
 
 /* Where a sequence stands; part of the sequence, which must not move meanwhile. */
@@ -66,6 +67,9 @@ void tree_close(struct prefix_tree *tree);
 
 /* Pages that the tree holds. */
 size_t tree_pages(const struct prefix_tree *tree);
+
+/* Of those, pages that cannot be given up: places hold them, or others do. */
+size_t tree_held(const struct prefix_tree *tree);
 
 /* A place at the root; at another place; gone. Constant time but for tree_leave, which may move a
  * leaf in a heap. */

@@ -97,3 +97,16 @@ trib_status trib_engine_flush(trib_engine *engine, trib_error *error)
     }
     return first;
 }
+
+trib_cache_usage trib_engine_cache_usage(const trib_engine *engine)
+{
+    if (!engine->cache)
+        return (trib_cache_usage){0};
+    struct prefix_cache_counts counts = prefix_cache_counts(engine->cache);
+    uint64_t page = kv_page_bytes(prefix_cache_shape(engine->cache));
+    return (trib_cache_usage){.page = page,
+                              .budget = counts.pages.limit * page,
+                              .memory = counts.pages.in_use * page,
+                              .mapped = counts.pages.wrapped * page,
+                              .held = counts.held * page};
+}

@@ -68,16 +68,34 @@ static trib_status open_state(trib_session *session, const trib_session_options 
     return status;
 }
 
-/* A session that has logits to fill, and nothing else yet. */
 static trib_status session_new(trib_session **out, trib_engine *engine, trib_error *error)
 {
-    size_t bytes = engine->vocabulary * sizeof(float);
     trib_session *session = *out = calloc(1, sizeof *session);
     if (!session)
         return error_no_memory(error, "a session", sizeof *session);
     session->engine = engine;
-    session->logits = malloc(bytes);
-    return session->logits ? TRIB_OK : error_no_memory(error, "a session", bytes);
+    return TRIB_OK;
+}
+
+static void drop_logits(trib_session *session)
+{
+    if (session->logits && --session->logits->users == 0)
+        free(session->logits);
+    session->logits = NULL;
+}
+
+trib_status session_take_logits(trib_session *session, trib_error *error)
+{
+    size_t bytes = sizeof *session->logits + session->engine->vocabulary * sizeof(float);
+    if (session->logits && session->logits->users == 1)
+        return TRIB_OK;
+    struct session_logits *logits = malloc(bytes);
+    if (!logits)
+        return error_no_memory(error, "the logits of a session", bytes);
+    drop_logits(session);
+    logits->users = 1;
+    session->logits = logits;
+    return TRIB_OK;
 }
 
 /* Hands the session over, or closes it where something failed. */
@@ -116,8 +134,9 @@ trib_status trib_session_fork(trib_session **out, const trib_session *session, t
         fork->limit = session->limit;
         fork->known = session->known;
         fork->cached = session->cached;
-        if (fork->known)
-            memcpy(fork->logits, session->logits, engine->vocabulary * sizeof *fork->logits);
+        fork->logits = session->known ? session->logits : NULL;
+        if (fork->logits)
+            fork->logits->users++;
     }
     return hand_over(out, fork, status);
 }
@@ -148,7 +167,7 @@ void trib_session_close(trib_session *session)
         return;
     sequence_close(session->sequence);
     free(session->state);
-    free(session->logits);
+    drop_logits(session);
     free(session);
 }
 
@@ -195,5 +214,5 @@ size_t trib_session_context(const trib_session *session)
 
 const float *trib_session_logits(const trib_session *session)
 {
-    return session->known ? session->logits : NULL;
+    return session->known ? session->logits->x : NULL;
 }

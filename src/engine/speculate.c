@@ -17,6 +17,7 @@
  */
 #include "tributary/speculate.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,7 +143,8 @@ static void settle(trib_speculator *s)
         *other = sequence;
     }
     trib_session_rewind(session, s->base + s->taken, NULL);
-    memcpy(session->logits, logits_ahead(s), session->engine->vocabulary * sizeof(float));
+    assert(session->logits->users == 1); /* it was in the step, and nobody else has had it since */
+    memcpy(session->logits->x, logits_ahead(s), session->engine->vocabulary * sizeof(float));
     session->known = true;
     if (s->taken == s->branches[s->lead].count)
         s->length =

@@ -51,7 +51,7 @@ static trib_status check_append(const trib_engine *engine, const trib_append *ap
 }
 
 /* Takes what is cached, of all but the last token, whose logits are wanted, and nothing where all
- * are; then room for the rest. On failure the session is as it was. */
+ * are; then room for the rest, and for logits. On failure the session is as it was. */
 static trib_status make_ready(const trib_append *append, size_t *found, trib_error *error)
 {
     struct sequence *sequence = append->session->sequence;
@@ -62,6 +62,8 @@ static trib_status make_ready(const trib_append *append, size_t *found, trib_err
     *found = sequence_length(sequence) - had;
     if (status == TRIB_OK)
         status = sequence_reserve(sequence, append->count - *found, error);
+    if (status == TRIB_OK)
+        status = session_take_logits(append->session, error);
     if (status != TRIB_OK)
         sequence_rewind(sequence, had);
     return status;
@@ -71,8 +73,9 @@ static trib_status admit(struct step *step, trib_append *append, size_t number, 
 {
     size_t found = 0;
     trib_status status = check_append(step->engine, append, error);
-    if (status == TRIB_OK && !step->engine->predicts)
-        status = make_ready(append, &found, error);
+    if (status == TRIB_OK)
+        status = step->engine->predicts ? session_take_logits(append->session, error)
+                                        : make_ready(append, &found, error);
     if (status != TRIB_OK)
         return status;
     append->session->stepping = true;
@@ -112,7 +115,7 @@ static size_t fill(const struct step *step)
                                          .tokens = append->ids + item->done,
                                          .count = item->pass,
                                          .outputs = all ? item->pass : item->pass == left,
-                                         .out = all ? all : append->session->logits};
+                                         .out = all ? all : append->session->logits->x};
         count++;
     }
     return count;
@@ -141,7 +144,7 @@ static trib_status predict(const struct step *step, const struct item *item, tri
 {
     const trib_append *append = item->append;
     const trib_engine *engine = step->engine;
-    float *last = append->session->logits;
+    float *last = append->session->logits->x;
     trib_status status = TRIB_OK;
     for (size_t i = 0; i < append->count && status == TRIB_OK; i++) {
         float *out = append->logits           ? append->logits + i * engine->vocabulary
@@ -172,7 +175,7 @@ static void finish(const struct item *item)
     session->stepping = false;
     session->known = append->status == TRIB_OK;
     if (session->known && append->logits)
-        memcpy(session->logits, append->logits + (append->count - 1) * V, V * sizeof(float));
+        memcpy(session->logits->x, append->logits + (append->count - 1) * V, V * sizeof(float));
 }
 
 trib_status trib_step(trib_engine *engine, trib_append *appends, size_t count, trib_error *error)

@@ -140,6 +140,66 @@ static void sessions_fork_and_rewind(void **state)
     trib_engine_close(engine);
 }
 
+/* Sessions that parted at a token share its logits until they go on, refusals or not. */
+static void forks_keep_their_logits(void **state)
+{
+    const int32_t ids[4] = {1, 2, 3, 4}, outside = TINY_VOCABULARY;
+    float at_fork[TINY_VOCABULARY];
+    trib_engine *engine;
+    trib_session *session, *fork;
+    trib_error error = {0};
+    (void)state;
+    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(session, ids, 4, &error), TRIB_OK);
+    memcpy(at_fork, trib_session_logits(session), sizeof at_fork);
+    assert_int_equal(trib_session_fork(&fork, session, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(fork, &outside, 1, &error), TRIB_INVALID);
+    assert_memory_equal(trib_session_logits(fork), at_fork, sizeof at_fork);
+    assert_int_equal(trib_session_append(session, ids, 1, &error), TRIB_OK);
+    assert_memory_not_equal(trib_session_logits(session), at_fork, sizeof at_fork);
+    assert_memory_equal(trib_session_logits(fork), at_fork, sizeof at_fork);
+    assert_int_equal(trib_session_append(fork, ids, 1, &error), TRIB_OK);
+    assert_memory_equal(trib_session_logits(fork), trib_session_logits(session), sizeof at_fork);
+    trib_session_close(session);
+    trib_session_close(fork);
+    trib_engine_close(engine);
+}
+
+/* The prefix once, and what each session has of its own rounded up to a page. */
+static void usage_counts_what_is_shared_once(void **state)
+{
+    enum { FORKS = 5, PREFIX = 130 };
+    int32_t ids[PREFIX];
+    trib_engine *engine;
+    trib_session *sessions[FORKS];
+    trib_error error = {0};
+    (void)state;
+    for (int32_t i = 0; i < PREFIX; i++)
+        ids[i] = i % TINY_VOCABULARY;
+    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
+    trib_cache_usage usage = trib_engine_cache_usage(engine);
+    assert_true(usage.page > 0 && usage.budget >= usage.page);
+    assert_int_equal(usage.memory, 0);
+    assert_int_equal(trib_session_open(&sessions[0], engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(sessions[0], ids, PREFIX, &error), TRIB_OK);
+    for (size_t i = 1; i < FORKS; i++)
+        assert_int_equal(trib_session_fork(&sessions[i], sessions[0], &error), TRIB_OK);
+    assert_int_equal(trib_engine_cache_usage(engine).held, 3 * usage.page);
+    for (int32_t i = 0; i < FORKS; i++)
+        assert_int_equal(trib_session_append(sessions[i], &i, 1, &error), TRIB_OK);
+    assert_int_equal(trib_engine_cache_usage(engine).held, (2 + FORKS) * usage.page);
+    for (size_t i = 1; i < FORKS; i++)
+        trib_session_close(sessions[i]);
+    assert_int_equal(trib_engine_cache_usage(engine).held, 3 * usage.page);
+    trib_session_close(sessions[0]);
+    usage = trib_engine_cache_usage(engine);
+    assert_int_equal(usage.held, 0);
+    assert_int_equal(usage.memory, 2 * usage.page); /* the full pages stay cached */
+    assert_int_equal(usage.mapped, 0);
+    trib_engine_close(engine);
+}
+
 /* One refusal is one session's; the others go on. */
 static void step_refuses_one_by_one(void **state)
 {
@@ -266,6 +326,8 @@ int main(void)
         cmocka_unit_test(session_refuses_and_goes_on),
         cmocka_unit_test(session_options_are_checked),
         cmocka_unit_test(sessions_fork_and_rewind),
+        cmocka_unit_test(forks_keep_their_logits),
+        cmocka_unit_test(usage_counts_what_is_shared_once),
         cmocka_unit_test(step_refuses_one_by_one),
         cmocka_unit_test(append_takes_what_is_cached),
         cmocka_unit_test(memory_is_said_beforehand),

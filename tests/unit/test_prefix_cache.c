@@ -55,11 +55,12 @@ static void check_model(struct world *w, const struct model *m, size_t from)
     assert_true(case_holds(&w->shape, w->scratch, m->s, m->hashes, from));
 }
 
-/* The different pages that sequences hold, mapped ones aside. */
-static size_t held_pages(const struct world *w)
+/* The different pages that sequences hold; how many of them are mapped goes to *mapped. */
+static size_t held_pages(const struct world *w, size_t *mapped)
 {
     static struct page *held[MOST * PAGES_MOST];
     size_t count = 0;
+    *mapped = 0;
     for (size_t i = 0; i < w->count; i++) {
         const struct sequence *s = w->models[i].s;
         struct page *pages[PAGES_MOST];
@@ -69,8 +70,10 @@ static size_t held_pages(const struct world *w)
             size_t at = 0;
             while (at < count && held[at] != pages[j])
                 at++;
-            if (at == count && !pages[j]->backing)
-                held[count++] = pages[j];
+            if (at < count)
+                continue;
+            *mapped += pages[j]->backing != NULL;
+            held[count++] = pages[j];
         }
     }
     return count;
@@ -79,11 +82,12 @@ static size_t held_pages(const struct world *w)
 static void check_counts(const struct world *w)
 {
     struct prefix_cache_counts counts = prefix_cache_counts(w->cache);
-    size_t own = 0;
+    size_t own = 0, mapped, held = held_pages(w, &mapped);
     for (size_t i = 0; i < w->count; i++)
         own += w->models[i].s->own_count;
     assert_int_equal(counts.sequences, w->count);
-    assert_true(counts.pages.in_use >= held_pages(w));
+    assert_true(counts.pages.in_use >= held - mapped);
+    assert_true(counts.held >= held && counts.held <= held + w->writing);
     assert_true(counts.pages.in_use + counts.pages.wrapped <= counts.cached + own + w->writing);
     assert_true(counts.pages.in_use <= counts.pages.allocated);
     assert_true(counts.pages.allocated <= w->limit && counts.pages.limit == w->limit);
@@ -211,7 +215,7 @@ static void do_append(struct world *w, struct model *m)
     n = n < LENGTH_MOST - length ? n : LENGTH_MOST - length;
     draw_ids(w, m, length, length + n);
     hash_ids(m, length, length + n);
-    size_t held = held_pages(w), own = m->s->own_count;
+    size_t mapped, held = held_pages(w, &mapped) - mapped, own = m->s->own_count;
     bool shared = length % CHUNK && needs_copy(w, m);
     trib_error error = {0};
     trib_status status =
