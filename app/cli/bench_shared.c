@@ -1,6 +1,7 @@
 /* trib bench shared: what a step of many sequences costs behind a prefix that they share.
  *
- * The prefix is computed once and forked; then every sequence goes its own way. `cascade` reads the
+ * The prefix is computed once and forked; then every sequence goes its own way, at once or after a
+ * suffix of its own. `cascade` reads the
  * keys and values of the prefix once for all of them, `apart` once for each, which is what the step
  * would cost if nothing were shared (the pages are the same, but more than any cache holds where it
  * matters). Both give the same bits; the share is of the limit with everything read once. `restart`
@@ -10,12 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "bench_kv.h"
 #include "bench_model.h"
 #include "bench_restart.h"
+#include "bench_shared_step.h"
 
 enum { CASCADE, APART, RESTART, CASES };
 
@@ -25,7 +24,7 @@ enum { SEQUENCES_MOST = 4096, PAGE = 64, RESTARTS = 3 };
 
 struct values {
     const char *cases, *kv;
-    struct size_list sequences, prefix;
+    struct size_list sequences, prefix, suffix;
     size_t steps, threads;
     bool json;
 };
@@ -38,7 +37,9 @@ static const struct option_row options[] = {
     {"sequences", 'N', OPTION_SIZES, VALUE(sequences), "LIST",
      "sequences in a step (default: 1,2,8,32,64)"},
     {"prefix", 0, OPTION_SIZES, VALUE(prefix), "LIST",
-     "tokens that they share, in whole pages of 64 (default: 1k,4k,16k)"},
+     "tokens that they share, in whole pages of 64, or 0 (default: 1k,4k,16k)"},
+    {"suffix", 0, OPTION_SIZES, VALUE(suffix), "LIST",
+     "tokens behind them that each has of its own (default: 0)"},
     {"steps", 'n', OPTION_SIZE, VALUE(steps), "N", "steps that are timed (default: 16)"},
     {"kv", 0, OPTION_STRING, VALUE(kv), "TYPE",
      "type of the KV cache: f32, f16, bf16 or q8_0 (default: f16)"},
@@ -60,129 +61,96 @@ struct bench {
     trib_error error;
 };
 
-/* The sequences of a row. */
-struct step {
-    trib_engine *engine;
-    trib_append *appends; /* [count] */
-    int32_t *ids;         /* [count] */
-    size_t count, V;
-    size_t prefix, most; /* tokens before the first step, and at most: then they go back */
-    size_t hashed;       /* runs, from the first on, whose logits are hashed */
-    XXH64_hash_t hash;
+/* What the sequences of a row are. */
+struct row {
+    size_t which, prefix, suffix, count;
 };
 
-static trib_status step_run(void *context, size_t number, trib_error *error)
-{
-    struct step *s = context;
-    trib_status status = TRIB_OK;
-    bool back = trib_session_length(s->appends[0].session) == s->most;
-    for (size_t i = 0; i < s->count && back && status == TRIB_OK; i++)
-        status = trib_session_rewind(s->appends[i].session, s->prefix, error);
-    for (size_t i = 0; i < s->count; i++)
-        s->ids[i] = (int32_t)((number * 7919 + i * 31 + 5) % s->V);
-    if (status == TRIB_OK)
-        status = trib_step(s->engine, s->appends, s->count, error);
-    for (size_t i = 0; i < s->count && status == TRIB_OK && number < s->hashed; i++)
-        s->hash = XXH3_64bits_withSeed(trib_session_logits(s->appends[i].session),
-                                       s->V * sizeof(float), s->hash);
-    return status;
-}
-
-static void step_close(struct step *s)
-{
-    for (size_t i = 0; i < s->count; i++)
-        trib_session_close(s->appends[i].session);
-    free(s->appends);
-    free(s->ids);
-}
-
-static trib_status step_open(struct step *s, const struct bench *b, size_t count,
-                             const trib_session *prefix, trib_error *error)
-{
-    *s = (struct step){.engine = b->engine,
-                       .appends = calloc(count, sizeof *s->appends),
-                       .ids = calloc(count, sizeof *s->ids),
-                       .V = b->shape.vocabulary,
-                       .prefix = trib_session_length(prefix),
-                       .most = trib_session_length(prefix) + b->v.steps,
-                       .hashed = b->v.steps};
-    trib_status status = s->appends && s->ids ? TRIB_OK : bench_no_memory(error);
-    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
-        s->appends[i] = (trib_append){.ids = &s->ids[i], .count = 1};
-        status = trib_session_fork(&s->appends[i].session, prefix, error);
-        s->count += status == TRIB_OK;
-    }
-    return status;
-}
-
 /* Bytes of keys and values that a step in the middle reads at least. */
-static double kv_bytes(const struct bench *b, size_t which, size_t count, size_t prefix)
+static double kv_bytes(const struct bench *b, const struct row *row, bool once)
 {
-    double own = 0.5 * ((double)b->v.steps + 1), times = which == CASCADE ? 1 : (double)count;
-    return ((double)prefix * times + (double)count * own) * b->work.kv_bytes;
+    double own = 0.5 * ((double)b->v.steps + 1) + (double)row->suffix, N = (double)row->count;
+    return ((double)row->prefix * (once ? 1 : N) + N * own) * b->work.kv_bytes;
 }
 
-static int print(struct bench *b, size_t which, size_t count, size_t prefix,
+static int print(struct bench *b, const struct row *row, const struct shared_step *step,
                  const struct bench_timing *timing, const struct bench_numbers *n)
 {
-    double rate = (double)count / timing->median, bytes = kv_bytes(b, which, count, prefix);
+    const char *name = case_names[row->which];
+    double rate = (double)row->count / timing->median;
+    double bytes = kv_bytes(b, row, row->which == CASCADE), fork = 1e6 * step->fork;
+    double held = (double)trib_engine_cache_usage(b->engine).held;
     bench_progress_end();
     if (b->v.json)
         return print_json(json_pack(
-            "{s:o, s:s, s:I, s:I, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:s, s:s}", "model",
-            json_text(b->path, strlen(b->path)), "case", case_names[which], "N", (json_int_t)count,
-            "prefix", (json_int_t)prefix, "kv", b->v.kv, "threads", (int)b->v.threads,
-            "ms_per_step", n->ms, "tokens_per_s", rate, "kv_bytes_per_step", bytes, "share",
-            n->share, "bound", n->bound, "table", trib_engine_kernels(b->engine), "hash", n->hash));
+            "{s:o, s:s, s:I, s:I, s:I, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s}",
+            "model", json_text(b->path, strlen(b->path)), "case", name, "N", (json_int_t)row->count,
+            "prefix", (json_int_t)row->prefix, "suffix", (json_int_t)row->suffix, "kv", b->v.kv,
+            "threads", (int)b->v.threads, "ms_per_step", n->ms, "tokens_per_s", rate,
+            "kv_bytes_per_step", bytes, "kv_bytes_held", held, "fork_us", fork, "share", n->share,
+            "bound", n->bound, "table", trib_engine_kernels(b->engine), "hash", n->hash));
     if (b->first)
         printf("\n%s: weights mostly %s, %d threads, kernels %s; ms of a step\n"
-               "%-7s %5s %7s %10s %10s %12s %7s %-5s %s\n",
+               "%-7s %5s %7s %7s %10s %10s %12s %10s %8s %7s %-5s %s\n",
                b->path, b->work.type, (int)b->v.threads, trib_engine_kernels(b->engine), "case",
-               "N", "prefix", "ms", "tokens/s", "KV MB a step", "share", "of", "hash");
+               "N", "prefix", "suffix", "ms", "tokens/s", "KV MB a step", "KV MB held", "fork us",
+               "share", "of", "hash");
     b->first = false;
-    printf("%-7s %5zu %7zu %10.3f %10.1f %12.1f %6.1f%% %-5s %s\n", case_names[which], count,
-           prefix, n->ms, rate, bytes / 1e6, 100 * n->share, n->bound, n->hash);
+    printf("%-7s %5zu %7zu %7zu %10.3f %10.1f %12.1f %10.1f %8.1f %6.1f%% %-5s %s\n", name,
+           row->count, row->prefix, row->suffix, n->ms, rate, bytes / 1e6, held / 1e6, fork,
+           100 * n->share, n->bound, n->hash);
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int row(struct bench *b, size_t which, size_t count, const trib_session *prefix)
+static int run_row(struct bench *b, const struct row *row, const trib_session *prefix)
 {
     struct bench_arithmetic arithmetic =
         bench_arithmetic_of(b->work.type, trib_engine_kernels(b->engine));
-    struct step s;
+    struct shared_step step;
     struct bench_timing timing;
-    double N = (double)count, depth = (double)trib_session_length(prefix), peak;
-    trib_status status = step_open(&s, b, count, prefix, &b->error);
-    struct bench_subject subject = {.run = step_run,
-                                    .context = &s,
+    double N = (double)row->count, peak;
+    bench_progress("%s: %zu sequences behind %zu tokens", case_names[row->which], row->count,
+                   row->prefix);
+    trib_status status = shared_step_open(&step, b->engine, prefix, row->count, row->suffix,
+                                          b->v.steps, b->shape.vocabulary, &b->error);
+    struct bench_subject subject = {.run = shared_step_run,
+                                    .context = &step,
                                     .what = arithmetic.what,
                                     .memory = b->reading,
                                     .bytes = TRIB_MEASURE_BYTES,
                                     .threads = (int)b->v.threads};
     if (status == TRIB_OK)
         status = bench_time(&subject, 0, b->v.steps, &timing, &b->error);
-    step_close(&s);
-    if (status != TRIB_OK)
-        return complain(&b->error);
-    memcpy(&peak, (const char *)&timing.limits + arithmetic.peak, sizeof peak);
-    double operations = N * bench_work_operations(&b->work, 1, depth, 1);
-    double bytes =
-        bench_work_bytes(&b->work, 0, 0) + kv_bytes(b, CASCADE, count, trib_session_length(prefix));
-    struct bench_numbers n =
-        bench_numbers_of(&timing, operations, bytes, peak, arithmetic.name, s.hash);
-    return print(b, which, count, trib_session_length(prefix), &timing, &n);
+    int result = status == TRIB_OK ? EXIT_SUCCESS : complain(&b->error);
+    if (result == EXIT_SUCCESS) {
+        memcpy(&peak, (const char *)&timing.limits + arithmetic.peak, sizeof peak);
+        double depth = (double)(row->prefix + row->suffix);
+        double operations = N * bench_work_operations(&b->work, 1, depth, 1);
+        double bytes = bench_work_bytes(&b->work, 0, 0) + kv_bytes(b, row, true);
+        struct bench_numbers n =
+            bench_numbers_of(&timing, operations, bytes, peak, arithmetic.name, step.hash);
+        result = print(b, row, &step, &timing, &n);
+    }
+    shared_step_close(&step);
+    return result;
+}
+
+static void leave_out(const struct bench *b, size_t tokens)
+{
+    bench_note("trib: %zu tokens and %zu steps: left out, %s has a context of %zu tokens", tokens,
+               b->v.steps, b->path, b->shape.context);
 }
 
 /* The tokens of a prefix; the caller frees them. NULL when there is no memory. */
 static int32_t *make_ids(const struct bench *b, size_t count)
 {
-    int32_t *ids = malloc(count * sizeof *ids);
+    int32_t *ids = malloc((count + 1) * sizeof *ids);
     for (size_t i = 0; i < count && ids; i++)
         ids[i] = (int32_t)((i * 7919 + 13) % b->shape.vocabulary);
     return ids;
 }
 
-/* All numbers of sequences behind one prefix. */
+/* All suffixes and numbers of sequences behind one prefix. */
 static int prefix_rows(struct bench *b, size_t which, size_t prefix)
 {
     trib_session *session = NULL;
@@ -190,11 +158,18 @@ static int prefix_rows(struct bench *b, size_t which, size_t prefix)
     trib_status status = ids ? TRIB_OK : bench_no_memory(&b->error);
     if (status == TRIB_OK)
         status = trib_session_open(&session, b->engine, NULL, &b->error);
-    if (status == TRIB_OK)
+    if (status == TRIB_OK && prefix)
         status = trib_session_append(session, ids, prefix, &b->error);
     int result = status == TRIB_OK ? EXIT_SUCCESS : complain(&b->error);
-    for (size_t i = 0; i < b->v.sequences.count && result == EXIT_SUCCESS; i++)
-        result = row(b, which, b->v.sequences.values[i], session);
+    for (size_t i = 0; i < b->v.suffix.count * b->v.sequences.count && result == EXIT_SUCCESS;
+         i++) {
+        struct row row = {which, prefix, b->v.suffix.values[i / b->v.sequences.count],
+                          b->v.sequences.values[i % b->v.sequences.count]};
+        if (prefix + row.suffix + b->v.steps <= b->shape.context)
+            result = run_row(b, &row, session);
+        else
+            leave_out(b, prefix + row.suffix);
+    }
     trib_session_close(session);
     free(ids);
     return result;
@@ -260,12 +235,12 @@ static int case_rows(struct bench *b, size_t which)
     bench_work_read(&b->work, b->model, &b->shape, &memory);
     for (size_t i = 0; i < b->v.prefix.count && status == EXIT_SUCCESS; i++) {
         size_t prefix = b->v.prefix.values[i] / PAGE * PAGE;
-        if (prefix > 0 && prefix + b->v.steps <= b->shape.context)
-            status =
-                which == RESTART ? restart_row(b, &engine, prefix) : prefix_rows(b, which, prefix);
-        else
-            bench_note("trib: a prefix of %zu: left out, %s has a context of %zu tokens",
-                       b->v.prefix.values[i], b->path, b->shape.context);
+        if (prefix + b->v.steps > b->shape.context)
+            leave_out(b, prefix);
+        else if (which != RESTART)
+            status = prefix_rows(b, which, prefix);
+        else if (prefix > 0)
+            status = restart_row(b, &engine, prefix);
     }
     trib_engine_close(b->engine);
     b->engine = NULL;
@@ -292,6 +267,7 @@ static int run(const struct command *self, int argc, char **argv)
                             .kv = "f16",
                             .sequences = {5, {1, 2, 8, 32, 64}},
                             .prefix = {3, {1024, 4096, 16384}},
+                            .suffix = {1, {0}},
                             .steps = 16,
                             .threads = (size_t)omp_get_num_procs()},
                       .first = true,
@@ -328,7 +304,9 @@ const struct command bench_shared_command = {
         "cascade: the prefix is read once a step for all of them. apart: once for each. Prints "
         "the\n"
         "median time of a step, and its share of this machine's limit with everything read once;\n"
-        "the hash is of all logits, and the same in both cases. restart: the time to the logits "
+        "the memory that the sequences hold, what they share counted once; and the time of a "
+        "fork.\n"
+        "The hash is of all logits, and the same in both cases. restart: the time to the logits "
         "behind\n"
         "the prefix, of an engine that has it in a folder on disk (a temporary one, below "
         "$TMPDIR), "

@@ -20,7 +20,9 @@
  * too, and there after a restart: read, checked and used where it lies in the mapped file.
  *
  * Threads: an engine and its sessions are used by one thread at a time. Inside, a call uses as many
- * threads as the engine's options say.
+ * threads as the engine's options say, of OpenMP. gcc's spin for milliseconds when they wait for
+ * one another, which costs much where other programs run: GOMP_SPINCOUNT=1000 in the environment,
+ * as the program trib has it, before the process begins, makes them sleep soon.
  */
 #ifndef TRIBUTARY_ENGINE_H
 #define TRIBUTARY_ENGINE_H
