@@ -5,14 +5,17 @@
 #include "bench.h"
 #include "tributary/engine.h"
 
-/* What a token costs. Matrices of the layers are multiplied for every token, the one of the output
- * for every token whose logits are wanted; the embedding's rows are only copied. */
+/* What a token costs. Matrices of the layers are multiplied for every token, but what comes behind
+ * the keys of the last one, and the matrix of the output, only for those whose logits are wanted;
+ * the embedding's rows are only copied. */
 struct bench_work {
     const char *type; /* that most bytes of the matrices have */
     double layer_bytes, layer_operations;
-    double output_bytes, output_operations;
-    double score_operations; /* of a token for each one it sees: 4 D for each head and layer */
-    double kv_bytes;         /* of a token that is seen */
+    double output_bytes, output_operations; /* with the last layer's */
+    double score_operations; /* of a token for each one it sees: 4 D for each head and layer but the
+                                last, */
+    double output_score_operations; /* and in that */
+    double kv_bytes;                /* of a token that is seen */
 };
 
 void bench_work_read(struct bench_work *work, const trib_model *model,

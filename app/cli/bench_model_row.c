@@ -2,6 +2,7 @@
 #include "bench_model.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,18 @@ static size_t output_of(const trib_model *model)
             embedding = i;
     }
     return embedding;
+}
+
+/* Whether a matrix stands behind the keys of the last layer. */
+static bool is_behind_keys(const trib_tensor *t, size_t layers)
+{
+    char prefix[32];
+    int n = snprintf(prefix, sizeof prefix, "blk.%zu.", layers - 1);
+    const char *rest = t->name.bytes + n;
+    size_t length = t->name.length > (size_t)n ? t->name.length - (size_t)n : 0;
+    return length > 0 && memcmp(t->name.bytes, prefix, (size_t)n) == 0 &&
+           ((length >= 4 && memcmp(rest, "ffn_", 4) == 0) ||
+            (length >= 11 && memcmp(rest, "attn_output", 11) == 0));
 }
 
 /* Bytes of the matrices by their type; of more types than there is room for the rest do not count.
@@ -56,8 +69,9 @@ void bench_work_read(struct bench_work *work, const trib_model *model,
 {
     size_t output = output_of(model);
     struct type_bytes types[TYPES_MOST] = {{0}};
-    *work = (struct bench_work){.score_operations = 4 * (double)shape->heads *
-                                                    (double)shape->head_dim * (double)shape->layers,
+    double scores = 4 * (double)shape->heads * (double)shape->head_dim;
+    *work = (struct bench_work){.score_operations = scores * (double)(shape->layers - 1),
+                                .output_score_operations = scores,
                                 .kv_bytes = (double)memory->kv_per_token};
     for (size_t i = 0; i < trib_model_tensor_count(model); i++) {
         trib_tensor t = trib_model_tensor(model, i);
@@ -65,7 +79,8 @@ void bench_work_read(struct bench_work *work, const trib_model *model,
         if (t.dims < 2 || (i != output && is_named(&t, "token_embd.weight")))
             continue;
         *(i == output ? &work->output_bytes : &work->layer_bytes) += (double)t.bytes;
-        *(i == output ? &work->output_operations : &work->layer_operations) += 2 * elements;
+        bool late = i == output || is_behind_keys(&t, shape->layers);
+        *(late ? &work->output_operations : &work->layer_operations) += 2 * elements;
         add_bytes(types, &t);
     }
     work->type = type_of_most(types);
@@ -76,7 +91,8 @@ double bench_work_operations(const struct bench_work *work, double tokens, doubl
 {
     double seen = tokens * depth + tokens * (tokens + 1) / 2;
     return tokens * work->layer_operations + outputs * work->output_operations +
-           seen * work->score_operations;
+           seen * work->score_operations +
+           outputs * (depth + tokens) * work->output_score_operations;
 }
 
 double bench_work_bytes(const struct bench_work *work, double tokens, double depth)

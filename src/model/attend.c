@@ -13,6 +13,7 @@
 #include "model/pass.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 trib_status scratch_grow(struct scratch *scratch, size_t bytes, const char *what, trib_error *error)
 {
@@ -40,14 +41,15 @@ void attending_close(struct attending *g)
 
 static trib_status take_runs(struct attending *g, size_t runs, trib_error *error)
 {
-    size_t each = sizeof *g->sequences + 3 * sizeof(size_t) + sizeof *g->last;
+    size_t each = sizeof *g->sequences + 4 * sizeof(size_t) + sizeof *g->last;
     trib_status status = scratch_grow(&g->of_runs, runs * each, "the runs of a pass", error);
     if (status != TRIB_OK)
         return status;
     g->sequences = g->of_runs.memory;
     g->order = (size_t *)(void *)(g->sequences + runs);
     g->row = g->order + runs;
-    g->numbers = g->row + runs;
+    g->rows = g->row + runs;
+    g->numbers = g->rows + runs;
     g->last = (int *)(void *)(g->numbers + runs);
     return TRIB_OK;
 }
@@ -72,7 +74,7 @@ static trib_status order_runs(const struct pass *pass, trib_error *error)
             g->order[g->kept + others++] = i;
     for (size_t i = 0; i < pass->run_count; i++) {
         g->row[g->order[i]] = row;
-        row += pass->runs[g->order[i]].count;
+        row += g->rows[g->order[i]] = pass->runs[g->order[i]].count;
     }
     return TRIB_OK;
 }
@@ -96,7 +98,6 @@ static trib_status take_parts(const struct pass *pass, trib_error *error)
 {
     struct attending *g = &pass->a->attending;
     size_t parts = g->kept + (g->together ? g->plan.run_count : 0), pages = 0;
-    g->part_count = 0;
     if (parts == 0)
         return TRIB_OK;
     for (size_t i = 0; i < g->kept; i++) {
@@ -123,12 +124,12 @@ static void add_part(const struct pass *pass, size_t from, size_t to, size_t fir
 {
     struct attending *g = &pass->a->attending;
     size_t i = g->part_count++, at = i ? g->part_pages[i - 1].at + g->part_pages[i - 1].count : 0;
-    const struct run *last = &pass->runs[g->order[to - 1]];
+    size_t last = g->order[to - 1];
     g->part_pages[i] = (struct part_pages){first, count, length, at};
     g->parts[i] = (struct cascade_part){.parent = first ? g->last[from] : CASCADE_ROOT,
                                         .from = g->row[g->order[from]],
-                                        .to = g->row[g->order[to - 1]] + last->count};
-    sequence_pages(last->sequence, first, first + count, g->pages + at);
+                                        .to = g->row[last] + g->rows[last]};
+    sequence_pages(pass->runs[last].sequence, first, first + count, g->pages + at);
     for (size_t member = from; member < to; member++)
         g->last[member] = (int)i;
 }
@@ -136,6 +137,7 @@ static void add_part(const struct pass *pass, size_t from, size_t to, size_t fir
 static void add_parts(const struct pass *pass)
 {
     struct attending *g = &pass->a->attending;
+    g->part_count = 0;
     for (size_t i = 0; i < g->plan.run_count && g->together; i++) {
         const struct plan_run *run = &g->plan.runs[i];
         add_part(pass, run->from, run->to, run->first, run->count, run->count * CHUNK);
@@ -175,6 +177,32 @@ trib_status attend_prepare(const struct pass *pass, trib_error *error)
     return status;
 }
 
+/* ---- Rows that go on ---- */
+
+void attend_keep_outputs(struct pass *pass)
+{
+    struct activations *a = pass->a;
+    struct attending *g = &a->attending;
+    const struct model_config *c = &pass->model->config;
+    size_t E = c->width, HD = c->heads * c->head_dim, to = 0, outputs = 0;
+    for (size_t i = 0; i < pass->run_count; i++)
+        outputs += pass->runs[i].outputs;
+    if (outputs == pass->rows || g->kept < pass->run_count)
+        return;
+    for (size_t i = 0; i < pass->run_count; i++) {
+        size_t number = g->order[i], n = pass->runs[number].outputs;
+        size_t from = g->row[number] + g->rows[number] - n;
+        memmove(pass->x + to * E, pass->x + from * E, n * E * sizeof *pass->x);
+        memmove(a->q + to * HD, a->q + from * HD, n * HD * sizeof *a->q);
+        memmove(a->positions + to, a->positions + from, n * sizeof *a->positions);
+        g->row[number] = to;
+        g->rows[number] = n;
+        to += n;
+    }
+    pass->rows = outputs;
+    add_parts(pass);
+}
+
 /* ---- A layer ---- */
 
 static const struct kv_shape *shape_of(const struct attending *g)
@@ -182,15 +210,17 @@ static const struct kv_shape *shape_of(const struct attending *g)
     return prefix_cache_shape(g->sequences[0]->cache);
 }
 
+/* The rows of a run whose positions end with key `end` - 1. */
 static void fold(const struct pass *pass, const trib_attention *attention, size_t number,
-                 size_t first, const trib_segment *segment)
+                 size_t end, const trib_segment *segment)
 {
     struct activations *a = pass->a;
     size_t HD = attention->heads * attention->head_dim, row = a->attending.row[number];
-    trib_queries queries = {.q = a->q + row * HD,
-                            .tokens = pass->runs[number].count,
-                            .token_stride = HD,
-                            .first = first};
+    size_t tokens = a->attending.rows[number];
+    if (tokens == 0)
+        return;
+    trib_queries queries = {
+        .q = a->q + row * HD, .tokens = tokens, .token_stride = HD, .first = end - tokens};
     fold_run(pass->model->kernels, attention, &queries, segment, NULL, a->attended + row * HD,
              false, a->attending.workspace.memory);
 }
@@ -209,7 +239,7 @@ static void attend_others(const struct pass *pass, const trib_attention *attenti
                                 .v = a->v + row * GD,
                                 .key_stride = GD * sizeof(float),
                                 .head_stride = D * sizeof(float)};
-        fold(pass, attention, number, 0, &segment);
+        fold(pass, attention, number, segment.length, &segment);
     }
 }
 
@@ -226,9 +256,9 @@ void attend_rows(const struct pass *pass, size_t layer)
     }
     for (size_t i = 0; i < g->kept; i++) {
         const struct run *run = &pass->runs[g->order[i]];
-        rows += run->count;
+        rows += g->rows[g->order[i]];
         if (!g->together)
-            fold(pass, &attention, g->order[i], sequence_length(run->sequence),
+            fold(pass, &attention, g->order[i], sequence_length(run->sequence) + run->count,
                  &g->parts[i].segment);
     }
     const struct cascade cascade = {.parts = g->parts,

@@ -24,6 +24,7 @@ struct attending {
     size_t kept;   /* runs that have a sequence: order[0] to order[kept - 1] */
     size_t *order; /* [runs] a permutation of their numbers */
     size_t *row;   /* [runs] the first row of each run, by its number */
+    size_t *rows;  /* [runs] how many it has: its last tokens */
     bool together; /* by cascade; else part i is all that order[i] sees, and its own fold */
     size_t part_count;
     struct cascade_part *parts;    /* [part_count] */

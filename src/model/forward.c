@@ -12,7 +12,7 @@
  * The rows of all runs pass the dense layers together; attention is a fold for each row over the
  * keys of its own sequence, which is read once where sequences share it (attend.c). No operation
  * lets a row touch another but attention, and attention folds in the canonical order: that is why
- * batches and chunks change no bit.
+ * batches and chunks change no bit. In the last layer only rows go on that something is asked for.
  */
 #include <string.h>
 
@@ -122,6 +122,10 @@ static void attention_layer(struct pass *pass, size_t layer)
     const struct weight_job output = ending(pass, &w->attention_output, &w->attention_post_norm);
     products_of_stream(pass, qkv, 3, &w->attention_norm);
     finish_heads(pass, layer);
+    if (layer + 1 == pass->model->config.layers)
+        attend_keep_outputs(pass);
+    if (pass->rows == 0)
+        return;
     attend_rows(pass, layer);
     products(pass, &output, 1, a->attended, pass->rows);
     finish_stream(pass, &w->attention_post_norm, &w->attention_sum_norm);
@@ -145,8 +149,9 @@ static void pick_rows(const struct pass *pass, size_t number, float *out)
 {
     const struct norm *norm = &pass->model->weights.final_norm;
     const struct run *run = &pass->runs[number];
-    size_t E = pass->model->config.width, end = pass->a->attending.row[number] + run->count;
-    const float *x = pass->x + (end - run->outputs) * E;
+    const struct attending *g = &pass->a->attending;
+    size_t E = pass->model->config.width;
+    const float *x = pass->x + (g->row[number] + g->rows[number] - run->outputs) * E;
     if (norm->scale)
         norm_rows(pass, norm, x, out, run->outputs);
     else if (run->outputs)
@@ -227,7 +232,8 @@ static trib_status forward(const struct model *model, struct activations *a, con
     }
     for (size_t layer = 0; layer < model->config.layers; layer++) {
         attention_layer(&pass, layer);
-        ffn_layer(&pass, layer);
+        if (pass.rows > 0)
+            ffn_layer(&pass, layer);
     }
     for (size_t i = 0; i < run_count && !logits; i++)
         pick_rows(&pass, i, runs[i].out);

@@ -9,7 +9,7 @@ struct pass {
     struct activations *a;
     const struct run *runs;
     size_t run_count;
-    size_t rows;      /* T, of all runs */
+    size_t rows;      /* T, of all runs, as far as they still pass */
     float *x, *other; /* [T][E] the residual stream, and room for a second one */
 };
 
@@ -20,6 +20,10 @@ trib_status scratch_grow(struct scratch *scratch, size_t bytes, const char *what
 
 /* Puts the runs in an order and finds the parts of their keys, whose pages are reserved. */
 trib_status attend_prepare(const struct pass *pass, trib_error *error);
+
+/* In the last layer, once its keys are stored: of sequences, only rows that something is asked for
+ * go on, side by side in x, a->q and a->positions. The others' would be looked at by nobody. */
+void attend_keep_outputs(struct pass *pass);
 
 /* attended [T][H D] = each row's queries over the keys of its own sequence. */
 void attend_rows(const struct pass *pass, size_t layer);
