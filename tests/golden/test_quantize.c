@@ -6,20 +6,19 @@
 
 #include "file/gguf.h"
 #include "file/gguf_write.h"
+#include "folder.h"
 #include "kernel/kernel.h"
 #include "test.h"
 #include "tributary/engine.h"
 #include "tributary/quantize.h"
 
 /* A folder of its own for each test, and paths in it. */
-static char folder[32], in_path[64], out_path[64];
+static char folder[FOLDER_NAME], in_path[64], out_path[64];
 
 static int open_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "trib-test-XXXXXX");
-    if (!mkdtemp(folder))
-        return -1;
+    folder_make(folder);
     snprintf(in_path, sizeof in_path, "%s/in.gguf", folder);
     snprintf(out_path, sizeof out_path, "%s/out.gguf", folder);
     return 0;

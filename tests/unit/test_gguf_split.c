@@ -5,19 +5,20 @@
 
 #include "file/gguf.h"
 #include "file/gguf_write.h"
+#include "folder.h"
 #include "gguf_walk.h"
 #include "test.h"
 
 enum { PARTS = 3, TENSORS = 4 };
 
 /* A folder of its own for each test. */
-static char folder[32];
+static char folder[FOLDER_NAME];
 
 static int open_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "trib-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    folder_make(folder);
+    return 0;
 }
 
 static const char *part_path(unsigned part, unsigned count)
@@ -30,13 +31,7 @@ static const char *part_path(unsigned part, unsigned count)
 static int close_folder(void **state)
 {
     (void)state;
-    for (unsigned count = 1; count <= PARTS; count++)
-        for (unsigned part = 1; part <= PARTS; part++)
-            unlink(part_path(part, count));
-    char other[128];
-    snprintf(other, sizeof other, "%s/other.gguf", folder);
-    unlink(other);
-    return rmdir(folder);
+    return folder_remove(folder);
 }
 
 /* What a part says and holds. */

@@ -1,6 +1,5 @@
 /* Writing GGUF files: what was put is what the reader, written apart from it, finds; what no reader
  * would take is refused; and a file that cannot be finished leaves the old one as it was. */
-#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -8,34 +7,22 @@
 
 #include "file/atomic.h"
 #include "file/gguf_write.h"
+#include "folder.h"
 #include "gguf_walk.h"
 #include "test.h"
 
 /* A folder of its own for each test, and a path in it. */
 struct place {
-    char folder[64], path[128];
+    char folder[FOLDER_NAME], path[128];
 };
 
 static int open_place(void **state)
 {
     static struct place place;
-    strcpy(place.folder, "trib-test-XXXXXX");
-    if (!mkdtemp(place.folder))
-        return -1;
+    folder_make(place.folder);
     snprintf(place.path, sizeof place.path, "%s/file.gguf", place.folder);
     *state = &place;
     return 0;
-}
-
-static size_t count_files(const struct place *place)
-{
-    size_t count = 0;
-    DIR *folder = opendir(place->folder);
-    assert_non_null(folder);
-    for (struct dirent *entry; (entry = readdir(folder));)
-        count += entry->d_name[0] != '.';
-    closedir(folder);
-    return count;
 }
 
 static int close_place(void **state)
@@ -196,7 +183,7 @@ static void comes_back(void **state)
         free(bytes);
         gguf_writer_close(w);
     }
-    assert_int_equal(count_files(place), 1);
+    assert_int_equal(folder_each(place->folder, "", NULL), 1);
 }
 
 /* A file of nothing, and one with the entries of another. */
@@ -314,7 +301,7 @@ static void what_no_reader_takes(void **state)
         gguf_writer_close(w);
     }
     assert_content(place, "the old one");
-    assert_int_equal(count_files(place), 1);
+    assert_int_equal(folder_each(place->folder, "", NULL), 1);
     gguf_put_u32(NULL, "a", 1);
     gguf_put_string(NULL, "b", slice_of(""));
     gguf_put_tensor(NULL, "c", DTYPE_F32, 1, (uint64_t[]){1}, NULL);
@@ -333,7 +320,7 @@ static void a_failing_source(void **state)
     assert_int_equal(gguf_writer_save(w, place->path, &error), TRIB_IO);
     assert_string_equal(error.message, "made to fail");
     assert_content(place, "the old one");
-    assert_int_equal(count_files(place), 1);
+    assert_int_equal(folder_each(place->folder, "", NULL), 1);
     gguf_writer_close(w);
 }
 
@@ -358,7 +345,7 @@ static void a_full_disk(void **state)
     snprintf(expected, sizeof expected, "%s: cannot be written: File too large", place->path);
     assert_non_null(strstr(error.message, expected + strlen(place->folder)));
     assert_content(place, "the old one");
-    assert_int_equal(count_files(place), 1);
+    assert_int_equal(folder_each(place->folder, "", NULL), 1);
     gguf_writer_close(w);
 }
 
@@ -376,7 +363,7 @@ static void places_that_will_not_do(void **state)
     assert_non_null(strstr(error.message, "/none/file: cannot be written: No such file"));
     atomic_abandon(&file);
     atomic_abandon(&(struct atomic_file){0});
-    assert_int_equal(count_files(place), 0);
+    assert_int_equal(folder_each(place->folder, "", NULL), 0);
 }
 
 /* Before the commit the old file stands; after it the new one, with its permissions, and where a
@@ -407,7 +394,7 @@ static void replaces_at_the_commit(void **state)
     assert_int_equal(info.st_mode & 0777, 0640);
     assert_int_equal(lstat(link, &info), 0);
     assert_true(S_ISLNK(info.st_mode));
-    assert_int_equal(count_files(place), 2);
+    assert_int_equal(folder_each(place->folder, "", NULL), 2);
     unlink(link);
 }
 

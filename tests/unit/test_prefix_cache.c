@@ -1,11 +1,11 @@
 /* The cache of prefixes against a plain model: each sequence is an array of ids, and what a
  * position should hold follows from the ids up to it. Random operations, under a budget that
  * suffices and under one that does not, with a folder on disk and without. */
-#include <dirent.h>
 #include <unistd.h>
 
 #include "cache/cascade_plan.h"
 #include "cache_case.h"
+#include "folder.h"
 #include "random.h"
 
 enum { MOST = 12, LENGTH_MOST = 520, PAGES_MOST = LENGTH_MOST / CHUNK + 1, KNOWN_MOST = 1 << 14 };
@@ -359,26 +359,15 @@ static void pages_are_given_up_under_a_budget(void **state)
     assert_true(full > 0);
 }
 
-static void remove_folder(const char *folder)
-{
-    DIR *directory = opendir(folder);
-    assert_non_null(directory);
-    for (const struct dirent *entry; (entry = readdir(directory));)
-        if (entry->d_name[0] != '.')
-            assert_int_equal(unlinkat(dirfd(directory), entry->d_name, 0), 0);
-    closedir(directory);
-    assert_int_equal(rmdir(folder), 0);
-}
-
 /* Everything is there again after a restart, from memory or from disk, and a small budget in memory
  * loses only what was not yet written. */
 static void what_was_written_comes_back(void **state)
 {
     (void)state;
     for (uint64_t salt = 200; salt < 208; salt++) {
-        char folder[] = "trib-test-XXXXXX";
+        char folder[FOLDER_NAME];
         bool more = true;
-        assert_non_null(mkdtemp(folder));
+        folder_make(folder);
         struct world *w = world_new(salt, salt % 2 ? 4000 : 20, salt % 2);
         w->writing = 64;
         for (size_t life = 0; life < 4; life++) {
@@ -395,7 +384,7 @@ static void what_was_written_comes_back(void **state)
             while (more);
             world_close(w);
         }
-        remove_folder(folder);
+        assert_int_equal(folder_remove(folder), 0);
         page_pool_close(w->scratch);
         free(w);
     }
