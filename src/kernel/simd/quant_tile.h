@@ -32,21 +32,22 @@ struct tile {
     size_t row, output; /* the first of the tile */
     const char *ask;    /* what is read soon: */
     size_t ask_lines;   /* lines of it to ask for with each step, a unit of 32 or a pair */
+    bool ask_once;      /* it is read but once, at once */
 };
 
 /* The asking of a tile. */
 struct asking {
     const char *at;
     size_t lines;
+    bool once;
 };
 
-/* Into the second-level cache, between the products: in one burst it would fill the queue of
- * misses.
- */
+/* Between the products: in one burst it would fill the queue of misses. Into the second-level
+ * cache, or what is read but once past it. */
 INLINE void ask_step(struct asking *a)
 {
     for (size_t i = 0; i < a->lines; i++, a->at += 64)
-        _mm_prefetch(a->at, _MM_HINT_T1);
+        a->once ? _mm_prefetch(a->at, _MM_HINT_NTA) : _mm_prefetch(a->at, _MM_HINT_T1);
 }
 
 struct sums {
@@ -326,7 +327,7 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
 {
     const char *x = t->panel->x + t->row * t->x_stride;
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
-    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0};
+    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, t->ask_once};
     struct results y;
     results_load(R, &y, t);
     results_ask(R, t);
