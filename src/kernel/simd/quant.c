@@ -38,9 +38,9 @@ INLINE void ask_next(enum dtype type, struct tile *t)
     t->ask_lines = t->panel->rows > 1 ? (lines + steps - 1) / steps : 0;
 }
 
-/* ---- Codes apart ---- */
+/* ---- Codes and scales apart ---- */
 
-/* Those of units [t->first, t->end). */
+/* The codes of units [t->first, t->end). */
 INLINE void unpack(enum dtype type, char *out, const struct tile *t)
 {
     int halves = quant_layout(type).inputs == 32 ? 1 : 2, parts = halves == 1 ? 1 : 4;
@@ -55,11 +55,29 @@ INLINE void unpack(enum dtype type, char *out, const struct tile *t)
                                                     part, g, output));
 }
 
+/* The scales of the same units. */
+INLINE void unpack_scales(enum dtype type, char *out, const struct tile *t)
+{
+    struct quant_layout l = quant_layout(type);
+    for (size_t i = t->first; i < t->end; i++)
+        for (int pair = 0; pair < (int)steps_of(type); pair++, out += PAIR_APART)
+            UNROLL
+    for (size_t output = 0; output < QUANT_OUTPUTS; output += LANES)
+        scales_store(out, quant_scales(l, t->panel->panel + i * t->unit_bytes, pair, output),
+                     output);
+}
+
+/* Whether the next of so many rows are a tile of ROWS. */
+INLINE bool whole_tile(size_t rows)
+{
+    return rows >= ROWS && rows != EVEN_ROWS;
+}
+
 /* All rows over units [t->first, t->end). */
 INLINE void all_rows(enum dtype type, bool apart, struct tile *t)
 {
     t->row = 0;
-    while (t->panel->rows - t->row >= ROWS && t->panel->rows - t->row != EVEN_ROWS)
+    while (whole_tile(t->panel->rows - t->row))
         tile_rows(type, apart, ROWS, t);
 #if defined(__AVX512VNNI__)
     while (t->panel->rows - t->row >= 4)
@@ -113,33 +131,30 @@ INLINE void rows(enum dtype type, struct tile *t)
         l.mins ? rows_256_by_32_mins(t) : rows_256_by_32(t);
 }
 
-INLINE void many_rows(enum dtype type, struct tile *t)
-{
-    _Alignas(64) char codes[PART / 4 * QUANT_WORD];
-    size_t inputs = quant_layout(type).inputs, units = t->panel->inputs / inputs;
-    t->codes = codes;
-    t->codes_bytes = inputs / 4 * QUANT_WORD;
-    for (t->first = 0; t->first < units; t->first = t->end) {
-        t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
-        ask_next(type, t);
-        unpack(type, codes, t);
-        rows(type, t);
-    }
-}
-
 /* Whether codes are taken apart for each tile anew. */
 INLINE bool taken_at_once(enum dtype type)
 {
     return type == DTYPE_Q4_0 || type == DTYPE_Q4_K;
 }
 
-INLINE void many_rows_at_once(enum dtype type, struct tile *t)
+INLINE void many_rows(enum dtype type, struct tile *t)
 {
+    _Alignas(64) char codes[PART / 4 * QUANT_WORD], scales[PART / 64 * PAIR_APART];
     size_t inputs = quant_layout(type).inputs, units = t->panel->inputs / inputs;
+    t->codes = codes;
+    t->codes_bytes = inputs / 4 * QUANT_WORD;
+    t->scales = scales;
     for (t->first = 0; t->first < units; t->first = t->end) {
         t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
         ask_next(type, t);
-        all_rows(type, false, t);
+        if (scales_apart(type, ROWS) && whole_tile(t->panel->rows))
+            unpack_scales(type, scales, t);
+        if (taken_at_once(type)) {
+            all_rows(type, false, t);
+        } else {
+            unpack(type, codes, t);
+            rows(type, t);
+        }
     }
 }
 
@@ -158,7 +173,7 @@ INLINE void panel(enum dtype type, const struct quant_panel *p)
 {
     struct tile t = tile_of(type, p);
     if (p->rows > 1) {
-        taken_at_once(type) ? many_rows_at_once(type, &t) : many_rows(type, &t);
+        many_rows(type, &t);
         return;
     }
     size_t steps = steps_of(type);
