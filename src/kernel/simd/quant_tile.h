@@ -33,7 +33,7 @@ struct tile {
     size_t row, output; /* the first of the tile */
     const char *ask;    /* what is read soon: */
     size_t ask_lines;   /* lines of it to ask for with each step, a unit of 32 or a pair */
-    bool ask_once;      /* it is read but once, at once */
+    size_t ahead;       /* of each unit, of what is read once, at once; or 0: from `ask` on */
 };
 
 /* The asking of a tile. */
@@ -350,11 +350,13 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
     const char *x = t->panel->x + t->row * t->x_stride;
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
     const char *scales = t->scales;
-    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, t->ask_once};
+    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, t->ahead > 0};
     struct results y;
     results_load(R, &y, t);
     results_ask(R, t);
     for (size_t i = t->first; i < t->end; i++) {
+        if (t->ahead) /* else lines that are rounded up would add up */
+            asking.at = unit + t->ahead;
         if (quant_layout(type).inputs == 32) {
             unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i,
                     &asking);
