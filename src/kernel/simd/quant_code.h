@@ -107,4 +107,22 @@ INLINE struct scales quant_scales(struct quant_layout l, const char *unit, int p
     return out;
 }
 
+/* Scales that lie apart, PAIR_APART bytes a pair: both c, [2][QUANT_OUTPUTS] in float32, and both
+ * e, [QUANT_OUTPUTS][2] in 16 bits. */
+enum { PAIR_APART = 3 * QUANT_WORD };
+
+INLINE void scales_store(char *apart, struct scales s, size_t output)
+{
+    vf_store((float *)(void *)apart + output, s.c[0]);
+    vf_store((float *)(void *)apart + QUANT_OUTPUTS + output, s.c[1]);
+    vi_store(apart + 2 * QUANT_WORD + 4 * output, s.e);
+}
+
+INLINE struct scales scales_load(const char *apart, size_t output)
+{
+    const float *c = (const float *)(const void *)apart + output;
+    return (struct scales){{vf_load(c), vf_load(c + QUANT_OUTPUTS)},
+                           vi_load(apart + 2 * QUANT_WORD + 4 * output)};
+}
+
 #endif
