@@ -66,53 +66,70 @@ struct merging {
     const struct kernels *kernels;
     const trib_states *parts; /* [n] */
     size_t n, first, rows;
-    float m[MERGE_ROWS];                        /* the largest s */
-    int32_t full[MERGE_ROWS], last[MERGE_ROWS]; /* parts that are not empty, and the last of them */
-    bool holes;                                 /* some part of some state is empty */
-    float sum[MERGE_ROWS];                      /* of the weights */
-    float value[MERGE_ROWS * MERGE_COLUMNS];    /* [rows][columns] sum of weights times values */
-    float weight[MERGE_PARTS][MERGE_ROWS];      /* exp(s - m) of some parts */
-    const float *v[MERGE_PARTS];                /* their values */
+    float m[MERGE_ROWS];                       /* the largest s */
+    size_t full[MERGE_ROWS], last[MERGE_ROWS]; /* parts that are not empty, and the last of them */
+    bool holes;                                /* some part of some state is empty */
+    float sum[MERGE_ROWS];                     /* of the weights */
+    float value[MERGE_ROWS * MERGE_COLUMNS];   /* [rows][columns] sum of weights times values */
+    float weight[MERGE_PARTS][MERGE_ROWS];     /* exp(s - m) of some parts */
+    const float *v[MERGE_PARTS];               /* their values */
 };
 
-/* s of a part; empty past the last state, so that the loops over them have one length. */
-static void read_scores(const struct merging *g, size_t p, float s[MERGE_ROWS])
+/* s of a part: where it lies or, if there are fewer than MERGE_ROWS, copied to `few`, empty past
+ * the last, so that the loops over them have one length. */
+static const float *scores_of(const struct merging *g, size_t p, float few[MERGE_ROWS])
 {
+    if (g->rows == MERGE_ROWS)
+        return g->parts[p].s + g->first;
     for (size_t r = g->rows; r < MERGE_ROWS; r++)
-        s[r] = -INFINITY;
-    memcpy(s, g->parts[p].s + g->first, g->rows * sizeof *s);
+        few[r] = -INFINITY;
+    return memcpy(few, g->parts[p].s + g->first, g->rows * sizeof *few);
+}
+
+static void count_full(struct merging *g)
+{
+    memset(g->full, 0, sizeof g->full);
+    for (size_t p = 0; p < g->n; p++)
+        for (size_t r = 0; r < g->rows; r++)
+            if (g->parts[p].s[g->first + r] != -INFINITY) {
+                g->full[r]++;
+                g->last[r] = p;
+            }
 }
 
 static void find_largest(struct merging *g)
 {
-    float m[MERGE_ROWS], s[MERGE_ROWS];
-    int32_t full[MERGE_ROWS] = {0}, last[MERGE_ROWS] = {0};
-    for (size_t r = 0; r < MERGE_ROWS; r++)
+    float m[MERGE_ROWS], least[MERGE_ROWS], few[MERGE_ROWS];
+    for (size_t r = 0; r < MERGE_ROWS; r++) {
         m[r] = -INFINITY;
+        least[r] = INFINITY;
+    }
     for (size_t p = 0; p < g->n; p++) {
-        read_scores(g, p, s);
+        const float *s = scores_of(g, p, few);
         for (size_t r = 0; r < MERGE_ROWS; r++) {
             m[r] = s[r] > m[r] ? s[r] : m[r];
-            full[r] += s[r] != -INFINITY;
-            last[r] = s[r] != -INFINITY ? (int32_t)p : last[r];
+            least[r] = s[r] < least[r] ? s[r] : least[r];
         }
     }
-    g->holes = false;
-    for (size_t r = 0; r < g->rows; r++)
-        g->holes |= (size_t)full[r] < g->n;
     memcpy(g->m, m, sizeof m);
-    memcpy(g->full, full, sizeof full);
-    memcpy(g->last, last, sizeof last);
+    g->holes = false;
+    for (size_t r = 0; r < g->rows; r++) {
+        g->full[r] = g->n;
+        g->last[r] = 0;
+        g->holes |= least[r] == -INFINITY;
+    }
+    if (g->holes)
+        count_full(g);
 }
 
 /* The weights of parts [p, p + count), and where their values are. */
 static void find_weights(struct merging *g, size_t p, size_t count)
 {
-    float m[MERGE_ROWS], s[MERGE_ROWS];
+    float m[MERGE_ROWS], few[MERGE_ROWS];
     memcpy(m, g->m, sizeof m);
     for (size_t i = 0; i < count; i++) {
         g->v[i] = g->parts[p + i].v;
-        read_scores(g, p + i, s);
+        const float *s = scores_of(g, p + i, few);
         for (size_t r = 0; r < MERGE_ROWS; r++)
             g->weight[i][r] = s[r] - m[r];
     }
@@ -203,7 +220,10 @@ trib_status trib_state_merge_all(const trib_states *out, const trib_states *part
         status = check("merging states", out, parts ? parts + p : NULL, error);
     if (status != TRIB_OK)
         return status;
-    struct merging g = {.kernels = kernels_best(), .parts = parts, .n = n};
+    struct merging g; /* too large to be cleared for every call */
+    g.kernels = kernels_best();
+    g.parts = parts;
+    g.n = n;
     for (g.first = 0; g.first < out->count; g.first += MERGE_ROWS) {
         g.rows = out->count - g.first < MERGE_ROWS ? out->count - g.first : MERGE_ROWS;
         merge_rows(&g, out);
