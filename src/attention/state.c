@@ -75,15 +75,17 @@ struct merging {
     const float *v[MERGE_PARTS];               /* their values */
 };
 
-/* s of a part: where it lies or, if there are fewer than MERGE_ROWS, copied to `few`, empty past
- * the last, so that the loops over them have one length. */
-static const float *scores_of(const struct merging *g, size_t p, float few[MERGE_ROWS])
+/* s of a part; empty past the last state, so that the loops over them have one length. A copy of
+ * that length is a few instructions. */
+static void read_scores(const struct merging *g, size_t p, float s[MERGE_ROWS])
 {
-    if (g->rows == MERGE_ROWS)
-        return g->parts[p].s + g->first;
-    for (size_t r = g->rows; r < MERGE_ROWS; r++)
-        few[r] = -INFINITY;
-    return memcpy(few, g->parts[p].s + g->first, g->rows * sizeof *few);
+    const float *from = g->parts[p].s + g->first;
+    if (g->rows == MERGE_ROWS) {
+        memcpy(s, from, MERGE_ROWS * sizeof *s);
+        return;
+    }
+    for (size_t r = 0; r < MERGE_ROWS; r++)
+        s[r] = r < g->rows ? from[r] : -INFINITY;
 }
 
 static void count_full(struct merging *g)
@@ -97,15 +99,17 @@ static void count_full(struct merging *g)
             }
 }
 
+/* `omp simd`: loops of 16 would be unrolled before anyone sees that they are vectors. */
 static void find_largest(struct merging *g)
 {
-    float m[MERGE_ROWS], least[MERGE_ROWS], few[MERGE_ROWS];
+    float m[MERGE_ROWS], least[MERGE_ROWS], s[MERGE_ROWS];
     for (size_t r = 0; r < MERGE_ROWS; r++) {
         m[r] = -INFINITY;
         least[r] = INFINITY;
     }
     for (size_t p = 0; p < g->n; p++) {
-        const float *s = scores_of(g, p, few);
+        read_scores(g, p, s);
+#pragma omp simd
         for (size_t r = 0; r < MERGE_ROWS; r++) {
             m[r] = s[r] > m[r] ? s[r] : m[r];
             least[r] = s[r] < least[r] ? s[r] : least[r];
@@ -125,11 +129,12 @@ static void find_largest(struct merging *g)
 /* The weights of parts [p, p + count), and where their values are. */
 static void find_weights(struct merging *g, size_t p, size_t count)
 {
-    float m[MERGE_ROWS], few[MERGE_ROWS];
+    float m[MERGE_ROWS], s[MERGE_ROWS];
     memcpy(m, g->m, sizeof m);
     for (size_t i = 0; i < count; i++) {
         g->v[i] = g->parts[p + i].v;
-        const float *s = scores_of(g, p + i, few);
+        read_scores(g, p + i, s);
+#pragma omp simd
         for (size_t r = 0; r < MERGE_ROWS; r++)
             g->weight[i][r] = s[r] - m[r];
     }
