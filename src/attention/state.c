@@ -66,43 +66,64 @@ struct merging {
     const struct kernels *kernels;
     const trib_states *parts; /* [n] */
     size_t n, first, rows;
-    float m[MERGE_ROWS];                        /* the largest s */
-    int32_t full[MERGE_ROWS], last[MERGE_ROWS]; /* parts that are not empty, and the last of them */
-    bool holes;                                 /* some part of some state is empty */
-    float sum[MERGE_ROWS];                      /* of the weights */
-    float value[MERGE_ROWS * MERGE_COLUMNS];    /* [rows][columns] sum of weights times values */
-    float weight[MERGE_PARTS][MERGE_ROWS];      /* exp(s - m) of some parts */
-    const float *v[MERGE_PARTS];                /* their values */
+    float m[MERGE_ROWS];                       /* the largest s */
+    size_t full[MERGE_ROWS], last[MERGE_ROWS]; /* parts that are not empty, and the last of them */
+    bool holes;                                /* some part of some state is empty */
+    float sum[MERGE_ROWS];                     /* of the weights */
+    float value[MERGE_ROWS * MERGE_COLUMNS];   /* [rows][columns] sum of weights times values */
+    float weight[MERGE_PARTS][MERGE_ROWS];     /* exp(s - m) of some parts */
+    const float *v[MERGE_PARTS];               /* their values */
 };
 
-/* s of a part; empty past the last state, so that the loops over them have one length. */
+/* s of a part; empty past the last state, so that the loops over them have one length. A copy of
+ * that length is a few instructions. */
 static void read_scores(const struct merging *g, size_t p, float s[MERGE_ROWS])
 {
-    for (size_t r = g->rows; r < MERGE_ROWS; r++)
-        s[r] = -INFINITY;
-    memcpy(s, g->parts[p].s + g->first, g->rows * sizeof *s);
+    const float *from = g->parts[p].s + g->first;
+    if (g->rows == MERGE_ROWS) {
+        memcpy(s, from, MERGE_ROWS * sizeof *s);
+        return;
+    }
+    for (size_t r = 0; r < MERGE_ROWS; r++)
+        s[r] = r < g->rows ? from[r] : -INFINITY;
 }
 
+static void count_full(struct merging *g)
+{
+    memset(g->full, 0, sizeof g->full);
+    for (size_t p = 0; p < g->n; p++)
+        for (size_t r = 0; r < g->rows; r++)
+            if (g->parts[p].s[g->first + r] != -INFINITY) {
+                g->full[r]++;
+                g->last[r] = p;
+            }
+}
+
+/* `omp simd`: loops of 16 would be unrolled before anyone sees that they are vectors. */
 static void find_largest(struct merging *g)
 {
-    float m[MERGE_ROWS], s[MERGE_ROWS];
-    int32_t full[MERGE_ROWS] = {0}, last[MERGE_ROWS] = {0};
-    for (size_t r = 0; r < MERGE_ROWS; r++)
+    float m[MERGE_ROWS], least[MERGE_ROWS], s[MERGE_ROWS];
+    for (size_t r = 0; r < MERGE_ROWS; r++) {
         m[r] = -INFINITY;
+        least[r] = INFINITY;
+    }
     for (size_t p = 0; p < g->n; p++) {
         read_scores(g, p, s);
+#pragma omp simd
         for (size_t r = 0; r < MERGE_ROWS; r++) {
             m[r] = s[r] > m[r] ? s[r] : m[r];
-            full[r] += s[r] != -INFINITY;
-            last[r] = s[r] != -INFINITY ? (int32_t)p : last[r];
+            least[r] = s[r] < least[r] ? s[r] : least[r];
         }
     }
-    g->holes = false;
-    for (size_t r = 0; r < g->rows; r++)
-        g->holes |= (size_t)full[r] < g->n;
     memcpy(g->m, m, sizeof m);
-    memcpy(g->full, full, sizeof full);
-    memcpy(g->last, last, sizeof last);
+    g->holes = false;
+    for (size_t r = 0; r < g->rows; r++) {
+        g->full[r] = g->n;
+        g->last[r] = 0;
+        g->holes |= least[r] == -INFINITY;
+    }
+    if (g->holes)
+        count_full(g);
 }
 
 /* The weights of parts [p, p + count), and where their values are. */
@@ -113,6 +134,7 @@ static void find_weights(struct merging *g, size_t p, size_t count)
     for (size_t i = 0; i < count; i++) {
         g->v[i] = g->parts[p + i].v;
         read_scores(g, p + i, s);
+#pragma omp simd
         for (size_t r = 0; r < MERGE_ROWS; r++)
             g->weight[i][r] = s[r] - m[r];
     }
@@ -203,7 +225,10 @@ trib_status trib_state_merge_all(const trib_states *out, const trib_states *part
         status = check("merging states", out, parts ? parts + p : NULL, error);
     if (status != TRIB_OK)
         return status;
-    struct merging g = {.kernels = kernels_best(), .parts = parts, .n = n};
+    struct merging g; /* too large to be cleared for every call */
+    g.kernels = kernels_best();
+    g.parts = parts;
+    g.n = n;
     for (g.first = 0; g.first < out->count; g.first += MERGE_ROWS) {
         g.rows = out->count - g.first < MERGE_ROWS ? out->count - g.first : MERGE_ROWS;
         merge_rows(&g, out);
