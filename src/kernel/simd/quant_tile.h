@@ -350,12 +350,13 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
     const char *x = t->panel->x + t->row * t->x_stride;
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
     const char *scales = t->scales;
-    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, t->ahead > 0};
+    bool once = !apart && R == 1 && t->ahead; /* known here for all tiles but one row's */
+    struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, once};
     struct results y;
     results_load(R, &y, t);
     results_ask(R, t);
     for (size_t i = t->first; i < t->end; i++) {
-        if (t->ahead) /* else lines that are rounded up would add up */
+        if (once) /* else lines that are rounded up would add up */
             asking.at = unit + t->ahead;
         if (quant_layout(type).inputs == 32) {
             unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i,
