@@ -229,20 +229,22 @@ INLINE void q8_weigh_row(const float *p, const uint16_t *scales, uint64_t visibl
     _mm512_store_ps(most, largest);
 }
 
-/* Rounds and parts into bytes. Packing works within 128 bits: the four keys of group 4 i + j stand
- * in place 4 j + i, and are taken there, since sums of integers have no order. */
+/* Rounds and parts into bytes. Packing works within 128 bits: after it, the four keys of group
+ * 4 i + j stand in place 4 j + i. */
 INLINE void q8_round_row(struct q8_weights *y, size_t r)
 {
     __m512 inverse = lanes_broadcast(&y->inverse[r]);
-    __m512i n[4], parted = _mm512_broadcast_i32x4(
-                      _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    __m512i n[4], byte = _mm512_set1_epi16(0xff);
+    __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     UNROLL
     for (size_t i = 0; i < 4; i++)
         n[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(&y->x[r][i * LANES]), inverse));
-    __m512i first = _mm512_shuffle_epi8(_mm512_packus_epi32(n[0], n[1]), parted);
-    __m512i second = _mm512_shuffle_epi8(_mm512_packus_epi32(n[2], n[3]), parted);
-    _mm512_store_si512(y->low[r], _mm512_unpacklo_epi64(first, second));
-    _mm512_store_si512(y->high[r], _mm512_unpackhi_epi64(first, second));
+    __m512i first = _mm512_packus_epi32(n[0], n[1]), second = _mm512_packus_epi32(n[2], n[3]);
+    __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
+    __m512i low =
+        _mm512_packus_epi16(_mm512_and_si512(first, byte), _mm512_and_si512(second, byte));
+    _mm512_store_si512(y->high[r], _mm512_permutexvar_epi32(order, high));
+    _mm512_store_si512(y->low[r], _mm512_permutexvar_epi32(order, low));
 }
 
 /* Part `part` of the 2 R + 1 of weighing block b of chunk c, to stand between the steps of a
@@ -266,8 +268,7 @@ INLINE void q8_weigh_part(size_t R, const struct absorb *t, const struct span *w
 }
 
 /* o of block `at` takes its chunk, blocks counted through the chunks of the span; between the
- * steps, the weights for the next block, as evenly as can be: with the steps unrolled, which knows
- * the parts, and so spread, a chunk takes 5% less. */
+ * steps, the weights for the next block. */
 INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span *w,
                             struct q8_weights y[2], size_t at, struct asking *asking)
 {
@@ -276,30 +277,27 @@ INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span 
     const float *factor = w->factor[c];
     struct q8_weights *now = &y[at % 2], *next = &y[(at + 1) % 2];
     size_t Dv = value_stride(t->head_dim);
-    const char *values = (const char *)t->panels[c]->v + b * Q8_BLOCK * 4;
+    const char *v = (const char *)t->panels[c]->v + b * Q8_BLOCK * 4;
     struct q8_sums sums;
     UNROLL
     for (size_t r = 0; r < R; r++) {
         sums.high[r][0] = sums.high[r][1] = _mm512_setzero_si512();
         sums.low[r][0] = sums.low[r][1] = _mm512_setzero_si512();
     }
-    UNROLL
-    for (size_t place = 0; place < 16; place++) {
-        const char *v = values + (place % 4 * 4 + place / 4) * Dv * 4;
+    for (size_t g = 0; g < CHUNK; g += 4, v += Dv * 4) {
         ask_step(asking, 1, Q8_ASKED);
         __m512i v0 = lanes_load_bytes(v), v1 = lanes_load_bytes(v + 64);
         UNROLL
         for (size_t r = 0; r < R; r++) {
-            __m512i high = lanes_broadcast_bytes(now->high[r] + 4 * place);
-            __m512i low = lanes_broadcast_bytes(now->low[r] + 4 * place);
+            __m512i high = lanes_broadcast_bytes(now->high[r] + g);
+            __m512i low = lanes_broadcast_bytes(now->low[r] + g);
             lanes_dot_bytes(&sums.high[r][0], high, v0);
             lanes_dot_bytes(&sums.high[r][1], high, v1);
             lanes_dot_bytes(&sums.low[r][0], low, v0);
             lanes_dot_bytes(&sums.low[r][1], low, v1);
         }
-        size_t part = place * (2 * R + 1) / 16;
-        if (more && part < (place + 1) * (2 * R + 1) / 16)
-            q8_weigh_part(R, t, w, (at + 1) / blocks, (at + 1) % blocks, next, part);
+        if (more)
+            q8_weigh_part(R, t, w, (at + 1) / blocks, (at + 1) % blocks, next, g / 4);
     }
     UNROLL
     for (size_t r = 0; r < R; r++) {
