@@ -23,6 +23,9 @@ int complain(const trib_error *error);
 trib_status failure(trib_error *error, trib_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same of a message "path: why", of which the path is cut where it is long. */
+trib_status path_failure(trib_error *error, trib_status status, const char *path, const char *why);
+
 /* Prints a JSON object on a line of its own and releases it; the exit status. */
 int print_json(json_t *object);
 

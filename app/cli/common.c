@@ -43,6 +43,11 @@ trib_status failure(trib_error *error, trib_status status, const char *format, .
     return status;
 }
 
+trib_status path_failure(trib_error *error, trib_status status, const char *path, const char *why)
+{
+    return failure(error, status, "%.180s: %s", path, why);
+}
+
 int complain(const trib_error *error)
 {
     fprintf(stderr, "trib: %s\n", error->message);

@@ -44,19 +44,12 @@ static const struct option_row options[] = {
     {"html", 0, OPTION_STRING, FIELD(html), "FILE", "write a page with plots, one file for itself"},
 };
 
-trib_status compare_fail(trib_error *error, trib_status status, const char *path, const char *why)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%.180s: %s", path, why);
-    return status;
-}
-
 enum { BAR_OF_A_JOB = 100 };
 
 trib_status compare_pause(struct comparison *c, double share, const char *name, trib_error *error)
 {
     if (interrupted())
-        return compare_fail(error, TRIB_INVALID, name, "interrupted, nothing is reported");
+        return path_failure(error, TRIB_INVALID, name, "interrupted, nothing is reported");
     progress_show(&c->progress, c->job * BAR_OF_A_JOB + (size_t)(share * BAR_OF_A_JOB), name);
     return TRIB_OK;
 }
@@ -76,12 +69,12 @@ static trib_status open_folder(struct comparison *c, trib_error *error)
     int length = snprintf(c->folder, sizeof c->folder, "%s/trib-compare-XXXXXX", place);
     if (length < 0 || (size_t)length >= sizeof c->folder) {
         c->folder[0] = 0;
-        return compare_fail(error, TRIB_INVALID, place, "the path of TMPDIR is too long");
+        return path_failure(error, TRIB_INVALID, place, "the path of TMPDIR is too long");
     }
     if (mkdtemp(c->folder))
         return TRIB_OK;
     c->folder[0] = 0;
-    return compare_fail(error, TRIB_IO, place, strerror(errno));
+    return path_failure(error, TRIB_IO, place, strerror(errno));
 }
 
 static void close_folder(struct comparison *c)

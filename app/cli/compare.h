@@ -83,9 +83,6 @@ struct comparison {
 /* What stands between two steps of a training: moves the bar; TRIB_INVALID after Ctrl-C. */
 trib_status compare_pause(struct comparison *c, double share, const char *name, trib_error *error);
 
-/* Fills *error with "PATH: WHY" and returns the status. */
-trib_status compare_fail(trib_error *error, trib_status status, const char *path, const char *why);
-
 /* A path in the folder. */
 struct compare_path {
     char text[600];

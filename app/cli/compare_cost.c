@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
 #include "compare.h"
 #include "tributary/engine.h"
 
@@ -30,7 +31,7 @@ static trib_status time_tokens(trib_session *session, size_t length, double *mil
     size_t ahead = length - timed - present;
     int32_t *ids = calloc(ahead + 1, sizeof *ids);
     if (!ids)
-        return compare_fail(error, TRIB_NO_MEMORY, "tokens of a context", "no memory");
+        return path_failure(error, TRIB_NO_MEMORY, "tokens of a context", "no memory");
     if (ahead)
         status = trib_session_append(session, ids, ahead, error);
     for (size_t i = 0; i < timed && status == TRIB_OK; i++) {

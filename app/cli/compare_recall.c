@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands.h"
 #include "compare.h"
 #include "tributary/engine.h"
 
@@ -96,7 +97,7 @@ static trib_status write_text(const char *path, size_t pairs, uint64_t seed, tri
     size_t distance;
     FILE *file = fopen(path, "w");
     if (!file)
-        return compare_fail(error, TRIB_IO, path, strerror(errno));
+        return path_failure(error, TRIB_IO, path, strerror(errno));
     for (size_t written = 0; written < TEXT_BYTES;) {
         size_t a = draw(&d, pairs), b = draw(&d, pairs), n = 1 + (a < b ? a : b);
         size_t length = make_record(&d, n, ASKED * n, record, &distance);
@@ -105,7 +106,7 @@ static trib_status write_text(const char *path, size_t pairs, uint64_t seed, tri
     }
     bool clean = !ferror(file);
     return fclose(file) == 0 && clean ? TRIB_OK
-                                      : compare_fail(error, TRIB_IO, path, strerror(errno));
+                                      : path_failure(error, TRIB_IO, path, strerror(errno));
 }
 
 static trib_status learn(struct comparison *c, struct compare_recall *r, const char *text,
@@ -169,7 +170,7 @@ static trib_status ask(const struct examinee *e, struct compare_recall *r, struc
     trib_session *session = NULL;
     trib_status status = trib_tokenize(e->model, text, length, 0, &ids, &count, error);
     if (status == TRIB_OK && count != length)
-        status = compare_fail(error, TRIB_FORMAT, "recall", "expected a token for each character");
+        status = path_failure(error, TRIB_FORMAT, "recall", "expected a token for each character");
     if (status == TRIB_OK && (status = trib_session_open(&session, e->engine, NULL, error)) == 0)
         status = trib_session_score(session, ids, count, e->logits, error);
     if (status == TRIB_OK) {
@@ -214,7 +215,7 @@ static trib_status examine(const struct comparison *c, struct compare_recall *r,
         e.V = trib_vocabulary_size(e.model);
         e.logits = malloc((RECORD_MOST + 1) * e.V * sizeof *e.logits);
         if (!e.logits)
-            status = compare_fail(error, TRIB_NO_MEMORY, "recall", "no memory for the logits");
+            status = path_failure(error, TRIB_NO_MEMORY, "recall", "no memory for the logits");
     }
     for (size_t i = 0; i < TESTED && status == TRIB_OK; i++)
         status = ask(&e, r, &d, c->settings.recall_pairs, error);

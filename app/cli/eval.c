@@ -61,13 +61,6 @@ struct job {
     uint64_t bytes; /* that the scored tokens stand for */
 };
 
-static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%.180s: %s", path, why);
-    return status;
-}
-
 static void job_close(struct job *job)
 {
     trib_engine_close(job->engine);
@@ -106,7 +99,7 @@ static trib_status read_text(struct job *job, const char *path, double last, tri
     status = trib_tokenize(job->model, job->text + from, job->length, TRIB_TOKENIZE_SPECIAL,
                            &job->ids, &job->count, error);
     if (status == TRIB_OK && job->count < 2)
-        status = fail(error, TRIB_INVALID, path, "expected a text of at least two tokens");
+        status = path_failure(error, TRIB_INVALID, path, "expected a text of at least two tokens");
     return status == TRIB_OK ? find_bos(job, error) : status;
 }
 
@@ -129,7 +122,8 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
         (status = read_text(job, text, (double)v->last, error)))
         return status;
     job->logits = malloc(CHUNK_TOKENS * job->shape.vocabulary * sizeof *job->logits);
-    return job->logits ? TRIB_OK : fail(error, TRIB_NO_MEMORY, path, "no memory for the logits");
+    return job->logits ? TRIB_OK
+                       : path_failure(error, TRIB_NO_MEMORY, path, "no memory for the logits");
 }
 
 /* -log p of a token, natural logarithm, in float64. */

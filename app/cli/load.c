@@ -32,7 +32,7 @@ void load_cache(trib_engine_options *options, const struct cache_values *cache)
 void say_note(const trib_model *model)
 {
     if (trib_model_note(model))
-        fprintf(stderr, "trib: %s\n", trib_model_note(model));
+        note(NULL, trib_model_note(model));
 }
 
 trib_status load_engine(trib_engine **out, const trib_model *model, trib_engine_options options,

@@ -47,13 +47,6 @@ void talk_clear(struct talk *talk)
     *talk = (struct talk){0};
 }
 
-static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%.120s: %.120s", path, why);
-    return status;
-}
-
 static void write_json(const void *what, FILE *out)
 {
     const json_t *root = what;
@@ -74,9 +67,9 @@ trib_status talk_save(const struct talk *talk, const char *path, trib_error *err
     json_t *root = fits ? json_pack("{s:O}", "messages", list) : NULL;
     trib_status status = TRIB_OK;
     if (!root)
-        status = fail(error, TRIB_NO_MEMORY, path, "no memory for the conversation");
+        status = path_failure(error, TRIB_NO_MEMORY, path, "no memory for the conversation");
     else if (!save_file(path, write_json, root))
-        status = fail(error, TRIB_IO, path, strerror(errno));
+        status = path_failure(error, TRIB_IO, path, strerror(errno));
     json_decref(root);
     json_decref(list);
     return status;
@@ -107,16 +100,16 @@ trib_status talk_load(struct talk *talk, const char *path, trib_error *error)
     json_t *list = json_is_array(root) ? root : json_object_get(root, "messages");
     if (!root) {
         snprintf(why, sizeof why, "line %d: %.70s", where.line, where.text);
-        status = fail(error, TRIB_FORMAT, path, why);
+        status = path_failure(error, TRIB_FORMAT, path, why);
     } else if (!json_is_array(list)) {
-        status = fail(error, TRIB_FORMAT, path, "messages: expected a list");
+        status = path_failure(error, TRIB_FORMAT, path, "messages: expected a list");
     }
     for (size_t i = 0; status == TRIB_OK && i < json_array_size(list); i++)
         if (!read_message(talk, json_array_get(list, i))) {
             snprintf(why, sizeof why,
                      "message %zu: expected a role (system, user, assistant) and content, a text",
                      i);
-            status = fail(error, TRIB_FORMAT, path, why);
+            status = path_failure(error, TRIB_FORMAT, path, why);
         }
     json_decref(root);
     if (status != TRIB_OK)

@@ -9,13 +9,6 @@
 #include "commands.h"
 #include "plot.h"
 
-static trib_status fail(trib_error *error, trib_status status, const char *path, const char *why)
-{
-    error->status = status;
-    snprintf(error->message, sizeof error->message, "%.180s: %s", path, why);
-    return status;
-}
-
 static bool curve_add(struct curve *c, double step, double loss)
 {
     if (c->count == c->capacity) {
@@ -37,7 +30,7 @@ static bool curve_add(struct curve *c, double step, double loss)
 
 static trib_status no_memory(const struct train_log *log, trib_error *error)
 {
-    return fail(error, TRIB_NO_MEMORY, log->path ? log->path : "the curves", "no memory");
+    return path_failure(error, TRIB_NO_MEMORY, log->path ? log->path : "the curves", "no memory");
 }
 
 /* Takes a line of an earlier log over. False where it is none, or of a later step: then the log
@@ -62,7 +55,7 @@ static trib_status keep_earlier(struct train_log *log, size_t position, trib_err
 {
     FILE *file = fopen(log->path, "r+");
     if (!file)
-        return errno == ENOENT ? TRIB_OK : fail(error, TRIB_IO, log->path, strerror(errno));
+        return errno == ENOENT ? TRIB_OK : path_failure(error, TRIB_IO, log->path, strerror(errno));
     char *line = NULL;
     size_t capacity = 0;
     long end = 0;
@@ -71,7 +64,7 @@ static trib_status keep_earlier(struct train_log *log, size_t position, trib_err
     free(line);
     bool cut = end >= 0 && ftruncate(fileno(file), end) == 0;
     if (fclose(file) != 0 || !cut)
-        return fail(error, TRIB_IO, log->path, strerror(errno));
+        return path_failure(error, TRIB_IO, log->path, strerror(errno));
     return TRIB_OK;
 }
 
@@ -85,7 +78,7 @@ trib_status train_log_open(struct train_log *log, const char *path, size_t posit
     if (status != TRIB_OK)
         return status;
     log->file = fopen(path, position ? "a" : "w");
-    return log->file ? TRIB_OK : fail(error, TRIB_IO, path, strerror(errno));
+    return log->file ? TRIB_OK : path_failure(error, TRIB_IO, path, strerror(errno));
 }
 
 void train_log_close(struct train_log *log)
@@ -108,7 +101,7 @@ static trib_status write_line(struct train_log *log, json_t *object, trib_error 
                   json_dumpf(object, log->file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
                   fputc('\n', log->file) != EOF && fflush(log->file) == 0;
     json_decref(object);
-    return written ? TRIB_OK : fail(error, TRIB_IO, log->path, strerror(errno));
+    return written ? TRIB_OK : path_failure(error, TRIB_IO, log->path, strerror(errno));
 }
 
 trib_status train_log_step(struct train_log *log, const trib_train_step *s, trib_error *error)
@@ -152,5 +145,5 @@ trib_status train_log_plot(const struct train_log *log, const char *path, trib_e
                               .y_label = "nats per token",
                               .series = series,
                               .count = log->validation.count ? 2 : 1};
-    return plot_save(&plot, path) ? TRIB_OK : fail(error, TRIB_IO, path, strerror(errno));
+    return plot_save(&plot, path) ? TRIB_OK : path_failure(error, TRIB_IO, path, strerror(errno));
 }
