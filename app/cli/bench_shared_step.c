@@ -1,5 +1,5 @@
-/* Sequences that part behind a prefix: by tokens of their own, no two of which begin alike, or by
- * the tokens of the steps. */
+/* Sequences that part behind a prefix: by tokens of their own, which begin with different ones as
+ * far as the vocabulary has so many, or by the tokens of the steps. */
 #include "bench_shared_step.h"
 
 #include <omp.h>

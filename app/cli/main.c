@@ -58,7 +58,7 @@ static void print_usage(FILE *out)
 }
 
 /* Threads that wait for one another are to spin for some microseconds and then sleep. By default
- * gcc's OpenMP spins for milliseconds: on two cores with one other busy process a step took up to
+ * gcc's OpenMP spins for milliseconds: on two cores beside other busy processes a step took up to
  * 24 times as long, and on idle ones prefill 3% longer. It reads its environment before main, so
  * the program begins once more; where it cannot, it goes on. Who has set either variable is obeyed.
  */

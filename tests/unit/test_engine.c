@@ -108,6 +108,16 @@ static void session_options_are_checked(void **state)
     trib_engine_close(engine);
 }
 
+/* An engine, and a session with `count` tokens. */
+static void open_session(trib_engine **engine, trib_session **session, const int32_t *ids,
+                         size_t count)
+{
+    trib_error error = {0};
+    assert_int_equal(trib_engine_open(engine, model, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_open(session, *engine, NULL, &error), TRIB_OK);
+    assert_int_equal(trib_session_append(*session, ids, count, &error), TRIB_OK);
+}
+
 /* Forks and rewinds: what they leave behind, and what they refuse. That the bits stay is
  * test_same_step.c's. */
 static void sessions_fork_and_rewind(void **state)
@@ -117,9 +127,7 @@ static void sessions_fork_and_rewind(void **state)
     trib_session *session, *fork;
     trib_error error = {0};
     (void)state;
-    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
-    assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
-    assert_int_equal(trib_session_append(session, ids, 4, &error), TRIB_OK);
+    open_session(&engine, &session, ids, 4);
     assert_int_equal(trib_session_fork(&fork, session, &error), TRIB_OK);
     assert_int_equal(trib_session_length(fork), 4);
     assert_int_equal(trib_session_context(fork), trib_session_context(session));
@@ -149,9 +157,7 @@ static void forks_keep_their_logits(void **state)
     trib_session *session, *fork;
     trib_error error = {0};
     (void)state;
-    assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_OK);
-    assert_int_equal(trib_session_open(&session, engine, NULL, &error), TRIB_OK);
-    assert_int_equal(trib_session_append(session, ids, 4, &error), TRIB_OK);
+    open_session(&engine, &session, ids, 4);
     memcpy(at_fork, trib_session_logits(session), sizeof at_fork);
     assert_int_equal(trib_session_fork(&fork, session, &error), TRIB_OK);
     assert_int_equal(trib_session_append(fork, &outside, 1, &error), TRIB_INVALID);
