@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes tests/golden/data/perplexity.txt: perplexities by llama.cpp, which `trib eval --method llama.cpp`
-must give to four digits.
+must give.
 
     pip install cyllama
     python3 tools/perplexity_llama.py FOLDER_OF_TEST_DATA >tests/golden/data/perplexity.txt

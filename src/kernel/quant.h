@@ -21,7 +21,12 @@
  *
  * Each y = and t = is one fused multiply-add of float32, products in brackets rounded before, sums
  * of whole numbers rounded to float32; units follow one another in ascending order. A block of x
- * that is not finite has NaN for d, and one whose largest is below QUANT_TINY counts as zero.
+ * whose largest is not finite, or above QUANT_HUGE, has NaN for d, and one whose largest is below
+ * QUANT_TINY counts as zero.
+ *
+ * With d = 2^e (1 + j / QUANT_LEVELS) the product d s is exact, and so are two others, of 2^e and
+ * the sum, and of 1 + j / QUANT_LEVELS and s: kernels may look the latter up where many rows meet
+ * one s. Steps are 5% larger for it, the square mean of all.
  */
 #ifndef KERNEL_QUANT_H
 #define KERNEL_QUANT_H
@@ -29,14 +34,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/dtype.h"
 
 /* Outputs of a panel, and bytes that four inputs of each have at a byte an input. */
 enum { QUANT_OUTPUTS = 32, QUANT_WORD = 4 * QUANT_OUTPUTS };
 
-/* Below it, 127 / max would be infinite. */
+/* Below the one and above the other, 1 / d or what is computed with it would leave float32. */
 #define QUANT_TINY 0x1p-100f
+#define QUANT_HUGE 0x1p100f
 
 /* ---- Weights ---- */
 
@@ -138,14 +145,49 @@ void quant_pack(enum dtype type, void *panel, const void *stored, size_t stride,
 /* Sums of q that meet zeros are stored times it: kernels add to codes what their zero lacks. */
 enum { QUANT_ZERO = 128 };
 
+/* The values of d from a power of two to the next, and the bits of d below them. */
+enum { QUANT_LEVELS = 8, QUANT_LEVEL_SHIFT = 20 };
+
 /* A block of x for types with units of 32. */
 struct quant_block32 {
     int8_t q[32];
     float d;
     float d_sum;   /* d times the sum of q */
     int32_t start; /* -QUANT_ZERO times it */
-    int32_t spare; /* 0 */
+    float lift;    /* 3 2^22 2^e, or NaN as d: bits of it plus n are those of lift + 2^e n */
 };
+
+/* d rounded up. */
+static inline float quant_level_up(float d)
+{
+    uint32_t bits, below = (1u << QUANT_LEVEL_SHIFT) - 1;
+    memcpy(&bits, &d, sizeof bits);
+    bits = (bits + below) & ~below;
+    memcpy(&d, &bits, sizeof d);
+    return d;
+}
+
+/* j of it. */
+static inline size_t quant_level(float d)
+{
+    uint32_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    return bits >> QUANT_LEVEL_SHIFT & (QUANT_LEVELS - 1);
+}
+
+/* The lift that belongs to it; 0 counts as 1. */
+static inline float quant_lift(float d)
+{
+    uint32_t bits;
+    if (d == 0)
+        return 0x3p22f;
+    if (d != d)
+        return d;
+    memcpy(&bits, &d, sizeof bits);
+    bits &= 0x7f800000;
+    memcpy(&d, &bits, sizeof d);
+    return 0x3p22f * d;
+}
 
 /* The same for units of 256, with the sums of each 16 and 32 of q. */
 struct quant_block256 {

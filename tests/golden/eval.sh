@@ -3,10 +3,11 @@
 #
 #   eval.sh TRIB     TRIB_DATA names the folder of test data, TRIB_GOLDEN that of goldens
 #
-# Equal means to four digits: what reaches a reader. Both compute in float32 with sums in another
-# order, which shows in the seventh or eighth, and both round the other factor of products with
-# quantised matrices to 8 bits, where such a sum may go to the neighbouring one, which shows in the
-# fifth. Writes TAP.
+# Both compute in float32 with sums in another order: with weights in float32 they are equal but for
+# 1e-6. With quantised weights both round the other factor of products to 8 bits, each in its own
+# steps, an error that shows in the fourth digit: of 15 pairs of a type (Q8_0, Q4_0, Q5_0, Q5_1,
+# IQ4_NL) of the project's own model and a text the difference is 1.5e-4 in the square mean, and 2.8e-4
+# the most. Equal means there but for one in the fourth digit, 0.001. Writes TAP.
 set -u
 trib=$1
 here=$(dirname "$0")
@@ -16,27 +17,27 @@ own=$here/../../models/shakespeare.gguf
 # shellcheck source=tests/golden/expect.sh
 . "$here/expect.sh"
 
-# The model's perplexity and the number of scored tokens are the golden's.
+# The model's perplexity and the number of scored tokens are the golden's, the former but for `most`.
 equal() {
     head -c "$2" "$data/tinyshakespeare.txt" >"$scratch/text"
     "$trib" eval "$1" "$scratch/text" --method llama.cpp --context "$3" --stride "$4" --json |
         sed 's/.*"perplexity":\([^,]*\),.*"tokens":\([^,]*\),.*/\1 \2/' |
-        awk -v count="$5" -v want="$6" '{
+        awk -v count="$5" -v want="$6" -v most="$7" '{
             print "perplexity", $1, "of", $2, "tokens, expected", want, "of", count
             difference = $1 > want ? $1 - want : want - $1
-            equal = $2 == count && difference < 0.5e-4 * want
+            equal = $2 == count && difference <= most
         } END { exit !equal }'
 }
 
 while read -r name bytes context stride count want; do
     case $name in
     '#'*) continue ;;
-    stories260K.gguf) model=$data/stories260K/$name ;;
-    *) model=$own ;;
+    stories260K.gguf) model=$data/stories260K/$name most=0.0001 ;; # in F32
+    *) model=$own most=0.001 ;;                                    # in Q8_0
     esac
     case="$name, $bytes bytes, context $context, stride $stride"
     if [ -r "$model" ] && [ -r "$data/tinyshakespeare.txt" ]; then
-        check "$case" equal "$model" "$bytes" "$context" "$stride" "$count" "$want"
+        check "$case" equal "$model" "$bytes" "$context" "$stride" "$count" "$want" "$most"
     else
         n=$((n + 1))
         echo "ok $n - $case # SKIP no test data in $data"

@@ -160,6 +160,14 @@ static float *multiply(const struct kernels *k, const struct problem *p, int thr
 
 /* ---- Against float64 ---- */
 
+/* d rounded up to a multiple of an eighth of the power of two below it. */
+static float level_of(float d)
+{
+    int e;
+    float part = frexpf(d, &e);
+    return ldexpf(ceilf(part * 16) / 16, e);
+}
+
 /* x as the product takes it: blocks of 32 or 256 elements, rounded to 127 steps. */
 static void round_x(double *out, const float *x, size_t n, size_t block)
 {
@@ -168,6 +176,10 @@ static void round_x(double *out, const float *x, size_t n, size_t block)
         for (size_t k = i; k < i + block; k++)
             most = fmaxf(most, fabsf(x[k]));
         float d = most / 127, inverse = 127 / most;
+        if (block == 32) {
+            d = level_of(d);
+            inverse = 1 / d;
+        }
         for (size_t k = i; k < i + block; k++)
             out[k] = most < 0x1p-100f ? 0 : (double)d * (double)rintf(x[k] * inverse);
     }
@@ -252,10 +264,16 @@ static void same_bits(const struct kernels *k, const struct problem *p, const ch
                  p->rows, p->outputs, p->inputs, what);
 }
 
-/* x with zeros, blocks of zeros, subnormal numbers and numbers near the largest. */
+/* x with zeros, blocks of zeros, subnormal numbers and numbers near the largest; scales of 0 and
+ * subnormal ones. */
 static void draw_extremes(struct random *r, struct problem *p)
 {
-    static const float sizes[] = {0, 1, 0x1p-140f, 0x1p-101f, 0x1p-99f, 0x1p-60f, 0x1p60f};
+    static const float sizes[] = {0, 1, 0x1p-140f, 0x1p-101f, 0x1p-99f, 0x1p-60f, 0x1p60f, 0x1p99f};
+    static const float scales[] = {0, 0x1p-24f, -0x3p-24f, 0x1p-15f, 1};
+    size_t bytes = stored_bytes(p), block = dtype_info(p->type)->bytes, at[2];
+    for (size_t i = 0; i < bytes; i += block)
+        for (size_t j = 0; j < halves_of(p->type, at); j++)
+            put_half(p->stored + i, at[j], scales[random_below(r, sizeof scales / sizeof *scales)]);
     for (size_t i = 0; i < p->x_floats; i += 32) {
         float size = sizes[random_below(r, sizeof sizes / sizeof *sizes)];
         for (size_t k = i; k < i + 32 && k < p->x_floats; k++)

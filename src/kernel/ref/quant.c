@@ -8,8 +8,8 @@
 
 /* ---- Rows of x ---- */
 
-/* q and d of n elements. */
-static float round_block(int8_t *q, const float *x, size_t n)
+/* q and d of n elements; d is one of the levels, or any. */
+static float round_block(int8_t *q, const float *x, size_t n, bool levels)
 {
     float most = 0;
     bool finite = true;
@@ -18,14 +18,15 @@ static float round_block(int8_t *q, const float *x, size_t n)
         most = fmaxf(most, fabsf(x[i]));
     }
     memset(q, 0, n);
-    if (!finite)
+    if (!finite || most > QUANT_HUGE)
         return NAN;
     if (most < QUANT_TINY)
         return 0;
-    float inverse = 127 / most;
+    float d = levels ? quant_level_up(most / 127) : most / 127;
+    float inverse = levels ? 1 / d : 127 / most;
     for (size_t i = 0; i < n; i++)
         q[i] = (int8_t)rintf(x[i] * inverse);
-    return most / 127;
+    return d;
 }
 
 static int sum_of(const int8_t *q, size_t n)
@@ -38,17 +39,17 @@ static int sum_of(const int8_t *q, size_t n)
 
 static void block_32(struct quant_block32 *out, const float *x)
 {
-    out->d = round_block(out->q, x, 32);
+    out->d = round_block(out->q, x, 32, true);
     int sum = sum_of(out->q, 32);
     out->d_sum = out->d * (float)sum;
     out->start = -QUANT_ZERO * sum;
-    out->spare = 0;
+    out->lift = quant_lift(out->d);
 }
 
 static void block_256(struct quant_block256 *out, const float *x)
 {
     memset(out, 0, sizeof *out);
-    out->d = round_block(out->q, x, 256);
+    out->d = round_block(out->q, x, 256, false);
     for (size_t i = 0; i < 16; i++) {
         out->sum16[i] = (int16_t)sum_of(out->q + 16 * i, 16);
         out->start16[i] = -QUANT_ZERO * out->sum16[i];

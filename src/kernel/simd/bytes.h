@@ -147,6 +147,12 @@ INLINE vf vf_from_vi(vi x)
     return _mm512_cvtepi32_ps(x);
 }
 
+/* The floats of these bits. */
+INLINE vf vf_from_bits(vi x)
+{
+    return _mm512_castsi512_ps(x);
+}
+
 INLINE vi vi_from_vf(vf x)
 {
     return _mm512_cvtps_epi32(x);
@@ -271,6 +277,11 @@ INLINE vi vi_look_up(const void *table, vi x)
 INLINE vf vf_from_vi(vi x)
 {
     return _mm256_cvtepi32_ps(x);
+}
+
+INLINE vf vf_from_bits(vi x)
+{
+    return _mm256_castsi256_ps(x);
 }
 
 INLINE vi vi_from_vf(vf x)

@@ -19,7 +19,7 @@ enum { EVEN_ROWS = ROWS == 6 ? 8 : 0 };
 /* Inputs of a part: 64 KiB of codes. With half, y is read and written twice as often: 2 to 4%
  * with 512 rows, as it lies a page apart from row to row in wide matrices, while the second-level
  * cache is fast enough for codes. */
-enum { PART = 2048 };
+enum { PART = 2048, LEVELS = PART / 32 * QUANT_LEVELS * QUANT_OUTPUTS };
 
 /* How far ahead of one row memory is asked for where codes have upper bits of their own: the
  * products take so long then that the processor's own prefetching falls behind, 21 GB/s against 54.
@@ -72,20 +72,23 @@ INLINE bool whole_tile(size_t rows)
     return rows >= ROWS && rows != EVEN_ROWS;
 }
 
-/* All rows over units [t->first, t->end). */
+/* All rows over units [t->first, t->end). Levels pay off once a whole tile has stored them. */
 INLINE void all_rows(enum dtype type, bool apart, struct tile *t)
 {
+    bool levels = quant_layout(type).inputs == 32;
     t->row = 0;
     while (whole_tile(t->panel->rows - t->row))
-        tile_rows(type, apart, ROWS, t);
+        tile_rows(type, apart, levels, ROWS, t);
 #if defined(__AVX512VNNI__)
+    while (levels && t->row > 0 && t->panel->rows - t->row >= 4)
+        tile_rows(type, apart, true, 4, t);
     while (t->panel->rows - t->row >= 4)
-        tile_rows(type, apart, 4, t);
+        tile_rows(type, apart, false, 4, t);
     if (t->panel->rows - t->row >= 2)
-        tile_rows(type, apart, 2, t);
+        tile_rows(type, apart, false, 2, t);
 #endif
     while (t->row < t->panel->rows)
-        tile_rows(type, apart, 1, t);
+        tile_rows(type, apart, false, 1, t);
 }
 
 static void rows_32(struct tile *t)
@@ -139,10 +142,12 @@ INLINE bool taken_at_once(enum dtype type)
 INLINE void many_rows(enum dtype type, struct tile *t)
 {
     _Alignas(64) char codes[PART / 4 * QUANT_WORD], scales[PART / 64 * PAIR_APART];
+    _Alignas(64) float levels[LEVELS];
     size_t inputs = quant_layout(type).inputs, units = t->panel->inputs / inputs;
     t->codes = codes;
     t->codes_bytes = inputs / 4 * QUANT_WORD;
     t->scales = scales;
+    t->levels = levels;
     for (t->first = 0; t->first < units; t->first = t->end) {
         t->end = units - t->first < PART / inputs ? units : t->first + PART / inputs;
         ask_next(type, t);
@@ -178,13 +183,15 @@ INLINE void panel(enum dtype type, const struct quant_panel *p)
     size_t steps = steps_of(type);
     t.ahead = AHEAD;
     t.ask_lines = quant_layout(type).high > 1 ? (t.unit_bytes / 64 + steps - 1) / steps : 0;
-    tile_rows(type, false, 1, &t);
+    tile_rows(type, false, false, 1, &t);
 }
 
 /* Codes of Q8_0 lie apart in the panel. */
 static void panel_q8_0(const struct quant_panel *p)
 {
+    _Alignas(64) float levels[LEVELS];
     struct tile t = tile_of(DTYPE_Q8_0, p);
+    t.levels = levels;
     size_t units = t.end, step = PART / 32;
     t.codes_bytes = t.unit_bytes;
     for (t.first = 0; t.first < units; t.first = t.end) {

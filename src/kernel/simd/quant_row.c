@@ -30,26 +30,28 @@ INLINE uint32_t largest_bits(const float *x, size_t n)
     return (uint32_t)vi_largest(most);
 }
 
-/* d of n elements, and what they are multiplied by, 0 where q is 0 whatever they are. */
-INLINE float step_of(const float *x, size_t n, float *inverse)
+/* d of n elements, one of the levels or any, and what they are multiplied by, 0 where q is 0
+ * whatever they are. */
+INLINE float step_of(const float *x, size_t n, bool levels, float *inverse)
 {
     uint32_t bits = largest_bits(x, n);
     float most;
     memcpy(&most, &bits, sizeof most);
     *inverse = 0;
-    if (bits >= 0x7f800000u)
+    if (!(most <= QUANT_HUGE))
         return NAN;
     if (most < QUANT_TINY)
         return 0;
-    *inverse = 127 / most;
-    return most / 127;
+    float d = levels ? quant_level_up(most / 127) : most / 127;
+    *inverse = levels ? 1 / d : 127 / most;
+    return d;
 }
 
 static void block_32(struct quant_block32 *out, const float *x)
 {
     float inverse;
     int sum = 0;
-    out->d = step_of(x, 32, &inverse);
+    out->d = step_of(x, 32, true, &inverse);
     if (inverse > 0) {
         vi lanes = vi_zero();
         for (size_t i = 0; i < 32; i += LANES) {
@@ -63,7 +65,7 @@ static void block_32(struct quant_block32 *out, const float *x)
     }
     out->d_sum = out->d * (float)sum;
     out->start = -QUANT_ZERO * sum;
-    out->spare = 0;
+    out->lift = quant_lift(out->d);
 }
 
 static void block_256(struct quant_block256 *out, const float *x)
@@ -71,7 +73,7 @@ static void block_256(struct quant_block256 *out, const float *x)
     float inverse;
     int32_t sums[64]; /* of 16, four times each */
     struct codes ones = {.u = vi_set_bytes(1)};
-    out->d = step_of(x, 256, &inverse);
+    out->d = step_of(x, 256, false, &inverse);
     if (inverse > 0)
         for (size_t i = 0; i < 256; i += LANES)
             store_bytes(out->q + i, vi_from_vf(vf_mul(vf_load(x + i), vf_set(inverse))));

@@ -1,9 +1,9 @@
 /* Tiles of products with block-quantised weights: R rows by WIDTH vectors of outputs, over a run of
  * units. Equations: kernel/quant.h.
  *
- * Bodies are compiled for constant `type`, `apart` and R. Of codes that lie apart, a byte each, the
- * type stands for all that share its layout but for the size of a unit, which is a variable. Loops
- * over such codes are loops, or else the code would not fit its cache.
+ * Bodies are compiled for constant `type`, `apart`, `looks_up` and R. Of codes that lie apart, a
+ * byte each, the type stands for all that share its layout but for the size of a unit, which is a
+ * variable. Loops over such codes are loops, or else the code would not fit its cache.
  */
 #ifndef KERNEL_SIMD_QUANT_TILE_H
 #define KERNEL_SIMD_QUANT_TILE_H
@@ -30,6 +30,7 @@ struct tile {
     const char *codes;  /* those that lie apart, from the first unit on: [inputs / 4] words */
     size_t codes_bytes; /* from unit to unit */
     const char *scales; /* those that lie apart, from the first unit on: [pairs] */
+    float *levels;      /* of s, from the first unit on: [units][QUANT_LEVELS][QUANT_OUTPUTS] */
     size_t row, output; /* the first of the tile */
     const char *ask;    /* what is read soon: */
     size_t ask_lines;   /* lines of it to ask for with each step, a unit of 32 or a pair */
@@ -131,6 +132,44 @@ INLINE void results_add(size_t R, struct results *y, const struct tile *t, const
     }
 }
 
+/* ---- Levels ---- */
+
+/* Where `looks_up` says so, tiles look d s up, as the first of them has stored it: a multiplication
+ * less for each sum, on those units of the processor that the dot products keep busy.
+ *
+ * levels[j] = (1 + j / QUANT_LEVELS) s, exactly. */
+INLINE void levels_store(const struct tile *t, float *levels, const char *s)
+{
+    UNROLL
+    for (size_t w = 0; w < WIDTH; w++) {
+        size_t output = t->output + w * LANES;
+        vf level = vf_from_f16((const uint16_t *)(const void *)s + output);
+        vf step = vf_mul(level, vf_set(1.0f / QUANT_LEVELS));
+        UNROLL
+        for (size_t j = 0; j < QUANT_LEVELS; j++) {
+            vf_store(levels + j * QUANT_OUTPUTS + output, level);
+            level = vf_add(level, step);
+        }
+    }
+}
+
+/* y += (d s) times the sums, which began at the lift; x is row 0's. */
+INLINE void results_add_lifted(size_t R, struct results *y, const struct tile *t,
+                               const float *levels, const struct quant_block32 *x,
+                               const struct sums *sums)
+{
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        const struct quant_block32 *row = (const void *)((const char *)x + r * t->x_stride);
+        const float *level = levels + quant_level(row->d) * QUANT_OUTPUTS + t->output;
+        vf lift = vf_set(row->lift);
+        UNROLL
+        for (size_t w = 0; w < WIDTH; w++)
+            y->at[r][w] = vf_fma(vf_load(level + w * LANES),
+                                 vf_sub(vf_from_bits(sums->at[r][w]), lift), y->at[r][w]);
+    }
+}
+
 /* ---- Sums of whole numbers ---- */
 
 INLINE void sums_zero(size_t R, struct sums *sums)
@@ -149,20 +188,20 @@ INLINE bool wide(enum dtype type, bool apart)
     return !l.mins && (apart || l.zero == QUANT_ZERO);
 }
 
-/* sums = -zero times the sums of q, where zero is that of the codes; `start` is row 0's. */
+/* sums = -zero times the sums of q, where zero is that of the codes, and the bits of `lift` unless
+ * it is NULL; `start` and `lift` are row 0's. */
 INLINE void sums_start(enum dtype type, bool apart, size_t R, struct sums *sums,
-                       const struct tile *t, const int32_t *start)
+                       const struct tile *t, const int32_t *start, const float *lift)
 {
     struct quant_layout l = quant_layout(type);
-    if (l.mins || (wide(type, apart) && WIDE_CODES_ARE_SIGNED)) {
-        sums_zero(R, sums);
-        return;
-    }
-    int shift = wide(type, apart) ? 0 : __builtin_ctz(QUANT_ZERO / l.zero);
+    bool zero = l.mins || (wide(type, apart) && WIDE_CODES_ARE_SIGNED);
+    int shift = zero || wide(type, apart) ? 0 : __builtin_ctz(QUANT_ZERO / l.zero);
     UNROLL
     for (size_t r = 0; r < R; r++) {
-        vi x = vi_broadcast((const char *)start + r * t->x_stride);
+        vi x = zero ? vi_zero() : vi_broadcast((const char *)start + r * t->x_stride);
         x = shift ? vi_shift_signed(x, shift) : x;
+        if (lift)
+            x = vi_add(x, vi_broadcast((const char *)lift + r * t->x_stride));
         UNROLL
         for (size_t w = 0; w < WIDTH; w++)
             sums->at[r][w] = x;
@@ -207,17 +246,23 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
 
 /* ---- Units of 32 ---- */
 
-INLINE void unit_32(enum dtype type, bool apart, size_t R, struct results *y, const struct tile *t,
-                    const char *unit, const char *codes, const struct quant_block32 *x,
-                    struct asking *asking)
+INLINE void unit_32(enum dtype type, bool apart, bool looks_up, size_t R, struct results *y,
+                    const struct tile *t, const char *unit, const char *codes, float *levels,
+                    const struct quant_block32 *x, struct asking *asking)
 {
     struct sums sums;
-    struct results terms;
     ask_step(asking);
-    sums_start(type, apart, R, &sums, t, &x->start);
+    if (looks_up && t->row == 0)
+        levels_store(t, levels, unit);
+    sums_start(type, apart, R, &sums, t, &x->start, looks_up ? &x->lift : NULL);
     sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
-    sums_round(R, &terms, &sums);
-    results_add(R, y, t, unit, &x->d, &terms, false);
+    if (looks_up) {
+        results_add_lifted(R, y, t, levels, x, &sums);
+    } else {
+        struct results terms;
+        sums_round(R, &terms, &sums);
+        results_add(R, y, t, unit, &x->d, &terms, false);
+    }
     if (!quant_layout(type).mins)
         return;
     UNROLL
@@ -266,10 +311,10 @@ INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *tota
         int b = 2 * pair + i;
         struct sums sums;
         if (l.sub == 16) {
-            sums_start(type, apart, R, &sums, t, &x->start16[b]);
+            sums_start(type, apart, R, &sums, t, &x->start16[b], NULL);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, fixed, 4 * i, 4 * i + 4);
         } else {
-            sums_start(type, apart, R, &sums, t, &x->start32[b]);
+            sums_start(type, apart, R, &sums, t, &x->start32[b], NULL);
             sums_add(type, apart, R, &sums, t, unit, codes, x->q, half, 2 * fixed + i, 0, 8);
         }
         UNROLL
@@ -345,11 +390,12 @@ INLINE size_t steps_of(enum dtype type)
     return l.inputs == 32 ? 1 : 128 / l.sub;
 }
 
-INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct tile *t)
+INLINE void tile_outputs(enum dtype type, bool apart, bool looks_up, size_t R, const struct tile *t)
 {
     const char *x = t->panel->x + t->row * t->x_stride;
     const char *unit = t->panel->panel + t->first * t->unit_bytes, *codes = t->codes;
     const char *scales = t->scales;
+    float *levels = t->levels;
     bool once = !apart && R == 1 && t->ahead; /* known here for all tiles but one row's */
     struct asking asking = {t->ask, t->output == 0 ? t->ask_lines : 0, once};
     struct results y;
@@ -359,8 +405,8 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
         if (once) /* else lines that are rounded up would add up */
             asking.at = unit + t->ahead;
         if (quant_layout(type).inputs == 32) {
-            unit_32(type, apart, R, &y, t, unit, codes, (const struct quant_block32 *)x + i,
-                    &asking);
+            unit_32(type, apart, looks_up, R, &y, t, unit, codes, levels,
+                    (const struct quant_block32 *)x + i, &asking);
         } else {
             __asm__ volatile("" : "+m"(y)); /* y is rarely needed: the registers are for sums */
             unit_256(type, apart, R, &y, t, unit, codes, scales,
@@ -369,6 +415,8 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
         unit += t->unit_bytes;
         if (apart) /* else there are none */
             codes += t->codes_bytes;
+        if (looks_up)
+            levels += QUANT_LEVELS * QUANT_OUTPUTS;
         if (scales_apart(type, R))
             scales += (int)steps_of(type) * PAIR_APART;
     }
@@ -376,10 +424,10 @@ INLINE void tile_outputs(enum dtype type, bool apart, size_t R, const struct til
 }
 
 /* The next R rows with all outputs of the panel. */
-INLINE void tile_rows(enum dtype type, bool apart, size_t R, struct tile *t)
+INLINE void tile_rows(enum dtype type, bool apart, bool looks_up, size_t R, struct tile *t)
 {
     for (t->output = 0; t->output < t->panel->outputs; t->output += WIDTH * LANES)
-        tile_outputs(type, apart, R, t);
+        tile_outputs(type, apart, looks_up, R, t);
     t->ask += (t->end - t->first) * steps_of(type) * t->ask_lines * 64;
     t->row += R;
 }
