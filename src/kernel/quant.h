@@ -2,20 +2,21 @@
  * computed of them. The same in every table, and so are the bits of what is computed.
  *
  * A weight is made of an unsigned code u, and of numbers that a sub-block of 16 or 32 inputs, or a
- * unit, shares. Of x each block is rounded to 127 steps to either side,
- *
- *     d = max |x| / 127,    q_k = x_k (127 / max |x|), rounded to the nearest, ties to even
- *
- * so that sums of u q are exact. There are two kinds of types, by the inputs of a unit:
+ * unit, shares. Of x each block is rounded to steps of d, at most 127 to either side: to the
+ * nearest, ties to even. Sums of u q are exact. There are two kinds of types, by the inputs of a
+ * unit:
  *
  *  32   w_k = s (u_k - zero)  or  w_k = s u_k + m, with s and m in f16. Blocks of x are 32, too:
  *
+ *           d = max |x| / 127, rounded up to QUANT_LEVELS values from one power of two to the next
+ *           q_k = x_k (1 / d)
  *           y = y + (d s) (sum_k u_k q_k - zero sum_k q_k),   or
  *           y = y + (d s) sum_k u_k q_k,  y = y + (d sum_k q_k) m
  *
  *  256  w_k = s c_b (u_k - zero)  or  w_k = s c_b u_k - m e_b, with whole numbers c_b and e_b for
  *       each sub-block b. Blocks of x are 256, too; t begins as 0 in each unit:
  *
+ *           d = max |x| / 127,    q_k = x_k (127 / max |x|)
  *           t = t + c_b (sum_k u_k q_k - zero sum_k q_k), b ascending,  y = y + (d s) t,   and
  *           y = y - (d m) sum_b e_b sum_k q_k  where there is m
  *
@@ -24,9 +25,9 @@
  * whose largest is not finite, or above QUANT_HUGE, has NaN for d, and one whose largest is below
  * QUANT_TINY counts as zero.
  *
- * With d = 2^e (1 + j / QUANT_LEVELS) the product d s is exact, and so are two others, of 2^e and
- * the sum, and of 1 + j / QUANT_LEVELS and s: kernels may look the latter up where many rows meet
- * one s. Steps are 5% larger for it, the square mean of all.
+ * With d = 2^e (1 + j / QUANT_LEVELS) the product d s is exact, and so are two others: of 2^e and
+ * the sum, and of 1 + j / QUANT_LEVELS and s, which kernels may look up where many rows meet one s.
+ * The steps are 5% larger for it, in the square mean.
  */
 #ifndef KERNEL_QUANT_H
 #define KERNEL_QUANT_H
