@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "cache/segment_folder.h"
 #include "engine/cache.h"
 #include "engine/identity.h"
 #include "engine/model_file.h"
