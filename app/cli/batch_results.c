@@ -119,12 +119,11 @@ static trib_status take_result(struct batch_results *results, struct batch_reque
                     "%.60s: line %zu: line %lld of %.60s is not what it was when this result "
                     "was made: expected the same requests, or another output",
                     results->name, number, (long long)json_integer_value(line), requests->name);
-    else
+    else {
         take_run(results, had_run, number);
-    if (status == TRIB_OK && !entry->done) {
+        results->done += !entry->done;
+        results->failed += !entry->done && failed;
         entry->done = true;
-        results->done++;
-        results->failed += failed;
     }
     json_decref(root);
     return status;
