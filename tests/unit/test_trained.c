@@ -270,7 +270,7 @@ static void take_fingerprint(char out[33], int threads)
 {
     trib_engine_options options = trib_engine_options_default();
     trib_model *model;
-    trib_engine *engine;
+    trib_engine *engine = NULL;
     trib_error error = {0};
     options.threads = threads;
     options.fingerprint = threads > 0;
