@@ -145,10 +145,9 @@ static uint64_t run_hash(const struct job *job, const struct values *v)
     const trib_sampler_options *s = &v->sampler;
     char text[512];
     int length = snprintf(
-        text, sizeof text, "%s %llu %llu %zu %s %zu %zu %.9g %zu %.9g %.9g %.9g %zu %llu",
-        TRIB_VERSION, (unsigned long long)trib_model_file_size(job->model),
-        (unsigned long long)job->shape.parameters, job->shape.vocabulary, v->kv_type, v->context,
-        v->count, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
+        text, sizeof text, "%s %s %s %.16s %zu %zu %.9g %zu %.9g %.9g %.9g %zu %llu", TRIB_VERSION,
+        trib_engine_fingerprint(job->engine), trib_engine_kernels(job->engine), v->kv_type,
+        v->context, v->count, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
         (double)s->repeat_penalty, s->repeat_last, (unsigned long long)s->seed);
     return XXH3_64bits(text, (size_t)length);
 }
@@ -163,6 +162,7 @@ static trib_status job_open(struct job *job, char **operands, const struct value
     engine.context = v->context;
     engine.kv_type = v->kv_type;
     engine.cache_bytes = (uint64_t)v->cache << 20;
+    engine.fingerprint = true;
     load_cache(&engine, &v->folder);
     job->request = trib_request_default();
     job->request.max_tokens = v->count;
@@ -170,10 +170,10 @@ static trib_status job_open(struct job *job, char **operands, const struct value
     if ((status = trib_model_open(&job->model, operands[0], error)) ||
         (status = trib_model_describe(job->model, &job->shape, error)) ||
         (status = batch_requests_read(&job->requests, operands[1], error)) ||
-        (status = batch_results_open(&job->results, v->output, run_hash(job, v), &job->requests,
-                                     error)) ||
-        job->results.done == job->requests.count ||
-        (status = load_engine(&job->engine, job->model, engine, error)))
+        (status = batch_results_open(&job->results, v->output, &job->requests, error)) ||
+        (status = load_engine(&job->engine, job->model, engine, error)) ||
+        (status = batch_results_begin(&job->results, run_hash(job, v), error)) ||
+        job->results.done == job->requests.count)
         return status;
     const trib_scheduler_options limits = {
         .model = job->model, .sequences = v->parallel, .waiting = AHEAD};

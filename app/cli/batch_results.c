@@ -75,18 +75,32 @@ static struct batch_entry *find(struct batch_requests *r, json_int_t number)
     return there ? &r->entries[first] : NULL;
 }
 
-static void print_hash(char text[17], uint64_t hash)
+static void print_hash(char text[BATCH_HASH], uint64_t hash)
 {
-    snprintf(text, 17, "%016" PRIx64, hash);
+    snprintf(text, BATCH_HASH, "%016" PRIx64, hash);
 }
 
 /* ---- Going on ---- */
+
+/* Which run made line `number`: there are as many as `had` tells apart, since two that differ
+ * suffice to know that one of them is not ours. */
+static void take_run(struct batch_results *results, const char *run, size_t number)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (results->had[i].line == 0) {
+            results->had[i].line = number;
+            memcpy(results->had[i].run, run, BATCH_HASH);
+        }
+        if (strcmp(results->had[i].run, run) == 0)
+            return;
+    }
+}
 
 /* One result that is there, which is line `number` of its file. */
 static trib_status take_result(struct batch_results *results, struct batch_requests *requests,
                                trib_text text, size_t number, trib_error *error)
 {
-    char hash[17], run[17];
+    char hash[BATCH_HASH];
     json_t *root = json_loadb(text.bytes, text.length, JSON_ALLOW_NUL, NULL);
     const json_t *line = json_object_get(root, "line");
     const char *had_hash = json_string_value(json_object_get(root, "hash"));
@@ -94,9 +108,8 @@ static trib_status take_result(struct batch_results *results, struct batch_reque
     bool failed = json_object_get(root, "error") != NULL, known = json_is_integer(line);
     struct batch_entry *entry = known ? find(requests, json_integer_value(line)) : NULL;
     trib_status status = TRIB_OK;
-    print_hash(run, results->run);
     print_hash(hash, entry ? XXH3_64bits(entry->text.bytes, entry->text.length) : 0);
-    if (!known || !had_hash || !had_run)
+    if (!known || !had_hash || !had_run || strlen(had_run) != BATCH_HASH - 1)
         status = failure(error, TRIB_INVALID,
                          "%.80s: line %zu: expected a result of trib batch, found something else",
                          results->name, number);
@@ -106,15 +119,11 @@ static trib_status take_result(struct batch_results *results, struct batch_reque
                     "%.60s: line %zu: line %lld of %.60s is not what it was when this result "
                     "was made: expected the same requests, or another output",
                     results->name, number, (long long)json_integer_value(line), requests->name);
-    else if (strcmp(had_run, run) != 0)
-        status = failure(error, TRIB_INVALID,
-                         "%.60s: line %zu was made with another model or other options (run %.16s, "
-                         "this one is %s): expected the same ones, or another output",
-                         results->name, number, had_run, run);
-    else if (!entry->done) {
+    else {
+        take_run(results, had_run, number);
+        results->done += !entry->done;
+        results->failed += !entry->done && failed;
         entry->done = true;
-        results->done++;
-        results->failed += failed;
     }
     json_decref(root);
     return status;
@@ -147,10 +156,8 @@ static trib_status go_on(struct batch_results *results, struct batch_requests *r
                         results->name, number);
         results->length = whole ? at : begin;
     }
+    results->torn = results->length < length;
     free(bytes);
-    if (status == TRIB_OK && results->length < length &&
-        ftruncate(results->file, (off_t)results->length) != 0)
-        status = failure(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
     return status;
 }
 
@@ -163,11 +170,11 @@ static bool is_same_file(const struct stat *results, const char *requests)
     return had == 0 && info.st_dev == results->st_dev && info.st_ino == results->st_ino;
 }
 
-trib_status batch_results_open(struct batch_results *results, const char *path, uint64_t run,
+trib_status batch_results_open(struct batch_results *results, const char *path,
                                struct batch_requests *requests, trib_error *error)
 {
     struct stat info;
-    *results = (struct batch_results){.name = path ? path : "standard output", .run = run};
+    *results = (struct batch_results){.name = path ? path : "standard output"};
     results->file =
         path ? open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : STDOUT_FILENO;
     if (results->file < 0 || fstat(results->file, &info) != 0)
@@ -181,6 +188,21 @@ trib_status batch_results_open(struct batch_results *results, const char *path, 
     if (flock(results->file, LOCK_EX | LOCK_NB) != 0)
         return failure(error, TRIB_INVALID, "%.180s: in use by another run", path);
     return go_on(results, requests, error);
+}
+
+trib_status batch_results_begin(struct batch_results *results, uint64_t run, trib_error *error)
+{
+    print_hash(results->run, run);
+    for (size_t i = 0; i < 2; i++)
+        if (results->had[i].line && strcmp(results->had[i].run, results->run) != 0)
+            return failure(error, TRIB_INVALID,
+                           "%.50s: line %zu was made with another model or other options, or by "
+                           "another program or machine (run %s, this one is %s): expected the same "
+                           "ones, or another output",
+                           results->name, results->had[i].line, results->had[i].run, results->run);
+    if (results->torn && ftruncate(results->file, (off_t)results->length) != 0)
+        return failure(error, TRIB_IO, "%.180s: %s", results->name, strerror(errno));
+    return TRIB_OK;
 }
 
 /* ---- Writing ---- */
@@ -211,11 +233,10 @@ static trib_status write_all(struct batch_results *results, const char *bytes, s
 trib_status batch_results_add(struct batch_results *results, struct batch_entry *entry,
                               json_t *rest, trib_error *error)
 {
-    char hash[17], run[17];
+    char hash[BATCH_HASH];
     print_hash(hash, XXH3_64bits(entry->text.bytes, entry->text.length));
-    print_hash(run, results->run);
-    json_t *whole =
-        json_pack("{s:I, s:s, s:s}", "line", (json_int_t)entry->number, "hash", hash, "run", run);
+    json_t *whole = json_pack("{s:I, s:s, s:s}", "line", (json_int_t)entry->number, "hash", hash,
+                              "run", results->run);
     bool failed = json_object_get(rest, "error") != NULL;
     bool fits = whole && rest && json_object_update(whole, rest) == 0;
     char *text = fits ? json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;

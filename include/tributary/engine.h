@@ -54,6 +54,9 @@ typedef struct trib_engine_options {
                                  longest ago go first. 0: half of the space that is free there, or
                                  taken by them, when the engine is opened */
 
+    bool fingerprint; /* compute trib_engine_fingerprint, without a folder too: hashes each weight
+                         as it is loaded */
+
     bool apart; /* read keys and values once for each session of a step, though they be shared: the
                    same bits, to measure what reading them once saves */
 
@@ -110,6 +113,14 @@ trib_cache_usage trib_engine_cache_usage(const trib_engine *engine);
 /* The name of the kernel table in use and the threads; static storage. */
 const char *trib_engine_kernels(const trib_engine *engine);
 int trib_engine_threads(const trib_engine *engine);
+
+/* The fingerprint of the model, which cache.h names as `model`: 32 hexadecimal digits for what
+ * decides the logits besides the token ids, the kernel table, the KV type and TRIB_VERSION. These
+ * are all metadata but general.name, every weight, the rotary factors that the context chose, and
+ * what functions of the C library give here. Where the model lies is none of it: a copy has the
+ * same one. No protection against somebody who makes a model that collides on purpose. Valid until
+ * the engine is closed; NULL where neither `fingerprint` nor the use of a folder asked for it. */
+const char *trib_engine_fingerprint(const trib_engine *engine);
 
 typedef struct trib_session_options {
     size_t context; /* tokens at most; 0: as many as the engine's options say, or else the model was

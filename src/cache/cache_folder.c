@@ -2,13 +2,13 @@
 #include "tributary/cache.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/dtype.h"
 #include "base/error.h"
 #include "cache/segment_folder.h"
+#include "file/fingerprint.h"
 
 static const int64_t second = 1000000000;
 
@@ -26,12 +26,15 @@ static void describe(trib_cache_file *file, const char *folder)
 {
     struct file_map map;
     struct segment segment;
+    struct fingerprint model;
     if (segment_folder_open(&map, &segment, folder, file->name, false, &file->wrong) != TRIB_OK)
         return;
     const struct segment_origin *origin = &segment.origin;
     const struct dtype_info *type = dtype_info(origin->type);
-    for (size_t i = 0; i < SEGMENT_MODEL; i++)
-        snprintf(file->model + 2 * i, 3, "%02x", origin->model[i]);
+    static_assert(sizeof model == sizeof origin->model, "all of it");
+    static_assert(sizeof file->model == FINGERPRINT_TEXT, "its digits fit");
+    memcpy(&model, origin->model, sizeof model);
+    fingerprint_print(file->model, &model);
     take_name(file->kernels, origin->kernels, false);
     take_name(file->program, origin->program, false);
     take_name(file->kv_type, type ? type->name : "?", true);

@@ -2,37 +2,10 @@
 #include "engine/cache.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/size.h"
-
-/* Rotary angles come from the C library, whose results are not fixed to the last bit: they differ
- * between versions, and between processors with the same version. Where they differ at all, it
- * shows in some of these. */
-static void add_library(struct fingerprint *f)
-{
-    enum { PROBES = 256 };
-    double values[PROBES][4];
-    for (size_t i = 0; i < PROBES; i++) {
-        double x = 0.7 + 41.3 * (double)i;
-        values[i][0] = sin(x);
-        values[i][1] = cos(x);
-        values[i][2] = pow(10000, -(double)i / PROBES);
-        values[i][3] = log(x);
-    }
-    fingerprint_add(f, values, sizeof values);
-}
-
-trib_status engine_cache_begin(struct fingerprint *f, const struct gguf *file, const char *folder,
-                               trib_error *error)
-{
-    *f = (struct fingerprint){0};
-    add_library(f);
-    fingerprint_metadata(f, file);
-    return segment_folder_make(folder, error);
-}
 
 /* Half of what is available, or one full context where that is more and there is as much; at least
  * a page, which a cache must have. */

@@ -6,15 +6,7 @@
 #include "engine/engine.h"
 #include "file/fingerprint.h"
 
-/* Before a model is loaded that a folder shall keep the keys and values of: makes the folder, so
- * that who named a wrong one hears of it at once, and begins the fingerprint of what decides the
- * bits of keys and values besides the token ids: the metadata of the file, and the C library's
- * functions. The tensors follow as they are loaded; the kernel table, the KV type and the program's
- * version stand beside it (file/segment.h). */
-trib_status engine_cache_begin(struct fingerprint *f, const struct gguf *file, const char *folder,
-                               trib_error *error);
-
-/* Opens the cache of a model that is loaded. */
+/* Opens the cache of a model that is loaded; `fingerprint` is looked at where there is a folder. */
 trib_status engine_cache_open(trib_engine *engine, const trib_engine_options *options,
                               const struct kv_shape *shape, const struct fingerprint *fingerprint,
                               trib_error *error);

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "cache/segment_folder.h"
 #include "engine/cache.h"
+#include "engine/identity.h"
 #include "engine/model_file.h"
 #include "engine/session.h"
 #include "train/predictor_file.h"
@@ -75,11 +77,16 @@ static trib_status open_predictor(struct trib_engine *engine, const struct gguf 
                                   const trib_engine_options *o, trib_error *error)
 {
     const struct predictor_config *config = &engine->predictor.config;
+    struct fingerprint fingerprint;
     trib_status status =
         predictor_read(&engine->predictor, file, engine->kernels, engine->threads, error);
     if (status != TRIB_OK)
         return status;
     engine->vocabulary = config->vocabulary;
+    if (o->fingerprint) {
+        identity_of_predictor(&fingerprint, file, engine->threads);
+        fingerprint_print(engine->fingerprint, &fingerprint);
+    }
     return session_context(&(trib_session_options){o->context}, session_predictor_context(config),
                            &engine->context, error);
 }
@@ -102,8 +109,11 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         status = resolve_shape(&config, o->kv_type, &shape, error);
     if (status == TRIB_OK)
         status = check_memory(engine, file, error);
-    if (status == TRIB_OK && o->cache_dir && !config.bidirectional) {
-        status = engine_cache_begin(&fingerprint, file, o->cache_dir, error);
+    bool keeps = status == TRIB_OK && o->cache_dir && !config.bidirectional;
+    if (keeps) /* who named a wrong folder hears of it before it is loaded */
+        status = segment_folder_make(o->cache_dir, error);
+    if (status == TRIB_OK && (keeps || o->fingerprint)) {
+        identity_begin(&fingerprint, file);
         watch.fingerprint = &fingerprint;
     }
     if (status == TRIB_OK)
@@ -115,10 +125,8 @@ static trib_status open_model(struct trib_engine *engine, const struct gguf *fil
         status = activations_open(&engine->activations, &engine->model, engine->prefill_chunk,
                                   engine->threads, error);
     engine->activations.apart = o->apart;
-    /* What the context chose of a model with several tables of factors. */
-    if (status == TRIB_OK && engine->model.rope.half)
-        fingerprint_add(&fingerprint, engine->model.rope.frequency,
-                        engine->model.rope.half * sizeof *engine->model.rope.frequency);
+    if (status == TRIB_OK && watch.fingerprint)
+        fingerprint_print(engine->fingerprint, watch.fingerprint);
     if (status == TRIB_OK && !config.bidirectional)
         status = engine_cache_open(engine, o, &shape, &fingerprint, error);
     return status;
@@ -169,6 +177,11 @@ const char *trib_engine_kernels(const trib_engine *engine)
 int trib_engine_threads(const trib_engine *engine)
 {
     return engine->threads;
+}
+
+const char *trib_engine_fingerprint(const trib_engine *engine)
+{
+    return engine->fingerprint[0] ? engine->fingerprint : NULL;
 }
 
 /* Weights in float32, and the state of a session: it has its size from the begin. */

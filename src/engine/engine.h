@@ -3,6 +3,7 @@
 #define ENGINE_ENGINE_H
 
 #include "cache/segment_store.h"
+#include "file/fingerprint.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 #include "train/predictor.h"
@@ -18,10 +19,11 @@ struct trib_engine {
     size_t vocabulary;                 /* V */
     int threads;
     size_t prefill_chunk;
-    size_t context;                 /* tokens of a session at most */
-    struct prefix_cache *cache;     /* of a model that continues texts; else NULL */
-    struct segment_report report;   /* of what goes wrong on disk */
-    struct activations activations; /* shared by the sessions: one thread at a time */
+    size_t context;                     /* tokens of a session at most */
+    struct prefix_cache *cache;         /* of a model that continues texts; else NULL */
+    struct segment_report report;       /* of what goes wrong on disk */
+    char fingerprint[FINGERPRINT_TEXT]; /* empty: nobody asked for it */
+    struct activations activations;     /* shared by the sessions: one thread at a time */
 };
 
 #endif

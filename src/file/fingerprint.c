@@ -1,6 +1,7 @@
 /* Hashing models, block by block. */
 #include "file/fingerprint.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -61,4 +62,12 @@ void fingerprint_tensor(struct fingerprint *f, const struct gguf_tensor *t, int 
         }
         fingerprint_add(f, hashes, count * sizeof *hashes);
     }
+}
+
+void fingerprint_print(char text[FINGERPRINT_TEXT], const struct fingerprint *f)
+{
+    uint8_t bytes[sizeof *f];
+    memcpy(bytes, f, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }

@@ -18,6 +18,8 @@ struct fingerprint {
     uint64_t low, high;
 };
 
+enum { FINGERPRINT_TEXT = 33 }; /* bytes of one in hexadecimal digits, terminated */
+
 void fingerprint_add(struct fingerprint *f, const void *bytes, size_t size);
 
 /* All keys and values but general.name, which a folder takes from its own name. */
@@ -26,5 +28,8 @@ void fingerprint_metadata(struct fingerprint *f, const struct gguf *file);
 /* Name, type, shape and data, which lie in order, read by `threads` threads; their number changes
  * nothing. */
 void fingerprint_tensor(struct fingerprint *f, const struct gguf_tensor *tensor, int threads);
+
+/* Its bytes, in the order in which they lie in memory and in files. */
+void fingerprint_print(char text[FINGERPRINT_TEXT], const struct fingerprint *f);
 
 #endif

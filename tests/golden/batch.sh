@@ -172,6 +172,50 @@ expect "a request that was edited" 1 "" "trib: $scratch/some: line 1: line $line
     "$trib" batch "$own" "$scratch/edited" -o "$scratch/some"
 expect "other options" 1 "" "trib: $scratch/some: line 1 was made with another model or other options*" \
     "$trib" batch "$own" "$requests" -o "$scratch/some" --top-k 3
+
+# Another fine-tune: a model of the same shape and size, one weight of which differs in one bit.
+cp "$own" "$scratch/copy.gguf"
+cp "$own" "$scratch/tuned.gguf"
+at=$(($(wc -c <"$own") / 2))
+byte=$(od -An -tu1 -j $at -N 1 "$own" | tr -d ' ')
+# shellcheck disable=SC2059 # the format is the byte
+printf "\\$(printf '%03o' $((byte ^ 1)))" |
+    dd of="$scratch/tuned.gguf" bs=1 seek=$at conv=notrunc 2>"$scratch/said"
+check "one byte of the other model differs" test "$(cmp -l "$own" "$scratch/tuned.gguf" | wc -l)" -eq 1
+{ cat "$scratch/some" && printf '{"line":'; } >"$scratch/torn"
+cp "$scratch/torn" "$scratch/early"
+expect "another model of the same shape and size" 1 "" \
+    "trib: $scratch/early: line 1 was made with another model or other options*" \
+    "$trib" batch "$scratch/tuned.gguf" "$requests" -o "$scratch/early"
+check "touches nothing" cmp "$scratch/torn" "$scratch/early"
+cp "$scratch/whole" "$scratch/again"
+expect "not even where all is done" 1 "" \
+    "trib: $scratch/again: line 1 was made with another model or other options*" \
+    "$trib" batch "$scratch/tuned.gguf" "$requests" -o "$scratch/again"
+check "which stays as it was" cmp "$scratch/whole" "$scratch/again"
+if "$trib" batch "$scratch/copy.gguf" "$requests" -o "$scratch/early" -j 4 2>"$scratch/said"; then
+    check "a copy of the model elsewhere goes on" same "$scratch/early"
+else
+    check "a copy of the model elsewhere goes on" false
+fi
+head -n 1 "$requests" >"$scratch/first"
+"$trib" batch "$scratch/tuned.gguf" "$scratch/first" -o "$scratch/mixed" 2>"$scratch/said"
+grep -v '^{"line":1,' "$scratch/some" >>"$scratch/mixed"
+expect "results of two models in one file" 1 "" \
+    "trib: $scratch/mixed: line 2 was made with another model or other options*" \
+    "$trib" batch "$scratch/tuned.gguf" "$requests" -o "$scratch/mixed"
+expect "are neither's" 1 "" \
+    "trib: $scratch/mixed: line 1 was made with another model or other options*" \
+    "$trib" batch "$own" "$requests" -o "$scratch/mixed"
+TRIB_CPU=ref "$trib" batch "$own" "$scratch/first" -o "$scratch/ref" 2>"$scratch/said"
+if TRIB_CPU=avx2 "$trib" batch "$own" "$scratch/first" >"$scratch/said" 2>&1; then
+    expect "another kernel table" 1 "" "trib: $scratch/ref: line 1 was made with another model*" \
+        env TRIB_CPU=avx2 "$trib" batch "$own" "$scratch/first" -o "$scratch/ref"
+else
+    n=$((n + 1))
+    echo "ok $n - another kernel table # SKIP this machine has one alone"
+fi
+
 echo "my diary" >"$scratch/diary"
 cp "$scratch/diary" "$scratch/copy"
 expect "a file that holds something else" 1 "" "trib: $scratch/diary: line 1: expected a result of trib batch*" \

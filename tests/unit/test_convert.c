@@ -10,32 +10,36 @@
 #include "tributary/engine.h"
 #include "tributary/quantize.h"
 
-/* The logits of a few tokens, to be freed. */
-static float *logits_of(const char *path, size_t *count)
+/* The logits of a few tokens, to be freed, and the engine's fingerprint. */
+static float *logits_of(const char *path, size_t *count, char fingerprint[33])
 {
     static const int32_t ids[] = {0, 3, 6, 1, 5};
     trib_model *model;
     trib_engine *engine = NULL;
     trib_session *session = NULL;
+    trib_engine_options options = trib_engine_options_default();
     trib_error error;
-    if (trib_model_open(&model, path, &error) || trib_engine_open(&engine, model, NULL, &error) ||
+    options.fingerprint = true;
+    if (trib_model_open(&model, path, &error) ||
+        trib_engine_open(&engine, model, &options, &error) ||
         trib_session_open(&session, engine, NULL, &error) ||
         trib_session_append(session, ids, sizeof ids / sizeof *ids, &error))
         fail_msg("%s", error.message);
     *count = trib_vocabulary_size(model);
     float *logits = malloc(*count * sizeof *logits);
     memcpy(logits, trib_session_logits(session), *count * sizeof *logits);
+    snprintf(fingerprint, 33, "%s", trib_engine_fingerprint(engine));
     trib_session_close(session);
     trib_engine_close(engine);
     trib_model_close(model);
     return logits;
 }
 
-/* A folder and the file written of it compute the same bits. */
+/* A folder and the file written of it compute the same bits, and are the same model. */
 static void runs_and_converts(void **state)
 {
     struct hf_build b;
-    char path[128];
+    char path[128], fingerprints[2][33];
     trib_model *model;
     trib_error error;
     size_t count, again;
@@ -47,7 +51,9 @@ static void runs_and_converts(void **state)
     if (trib_model_open(&model, b.path, &error) ||
         trib_model_convert(model, path, NULL, NULL, NULL, &error))
         fail_msg("%s", error.message);
-    float *folder = logits_of(b.path, &count), *file = logits_of(path, &again);
+    float *folder = logits_of(b.path, &count, fingerprints[0]);
+    float *file = logits_of(path, &again, fingerprints[1]);
+    assert_string_equal(fingerprints[0], fingerprints[1]);
     assert_int_equal(count, 8);
     assert_int_equal(count, again);
     assert_memory_equal(folder, file, count * sizeof *folder);

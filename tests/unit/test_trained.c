@@ -265,6 +265,47 @@ static void predictors_fork(void **state)
     }
 }
 
+/* The fingerprint of the saved file, asked for where threads are named; empty: there is none. */
+static void take_fingerprint(char out[33], int threads)
+{
+    trib_engine_options options = trib_engine_options_default();
+    trib_model *model;
+    trib_engine *engine = NULL;
+    trib_error error = {0};
+    options.threads = threads;
+    options.fingerprint = threads > 0;
+    if (trib_model_open(&model, saved, &error) ||
+        trib_engine_open(&engine, model, &options, &error))
+        fail_msg("%s", error.message);
+    const char *fingerprint = trib_engine_fingerprint(engine);
+    snprintf(out, 33, "%s", fingerprint ? fingerprint : "");
+    trib_engine_close(engine);
+    trib_model_close(model);
+}
+
+/* Trained on, a file is another model of the same shape and size. */
+static void training_makes_other_models(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < VARIANTS; i++) {
+        char first[33], again[33], later[33], none[33];
+        trib_train_step step;
+        trib_error error = {0};
+        trib_trainer *t = train(&variants[i]);
+        take_fingerprint(first, 1);
+        take_fingerprint(again, 3);
+        take_fingerprint(none, 0);
+        assert_int_equal(strlen(first), 32);
+        assert_string_equal(first, again);
+        assert_string_equal(none, "");
+        if (trib_trainer_step(t, &step, &error) || trib_trainer_save(t, saved, &error))
+            fail_msg("%s: %s", variants[i].name, error.message);
+        take_fingerprint(later, 1);
+        assert_string_not_equal(first, later);
+        trib_trainer_close(t);
+    }
+}
+
 /* A predictor has no past to go back to from a guess. But it can guess, for a transformer of its
  * vocabulary. */
 static void predictors_guess_for_others(void **state)
@@ -363,6 +404,7 @@ int main(void)
     random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(predictors_fork),
+        cmocka_unit_test(training_makes_other_models),
         cmocka_unit_test(predictors_guess_for_others),
         cmocka_unit_test(files_run_as_they_were_trained),
         cmocka_unit_test(files_read_text_as_the_training_did),
