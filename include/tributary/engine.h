@@ -116,10 +116,11 @@ int trib_engine_threads(const trib_engine *engine);
 
 /* The fingerprint of the model, which cache.h names as `model`: 32 hexadecimal digits for what
  * decides the logits besides the token ids, the kernel table, the KV type and TRIB_VERSION. These
- * are all metadata but general.name, every weight, the rotary factors that the context chose, and
- * what functions of the C library give here. Where the model lies is none of it: a copy has the
- * same one. No protection against somebody who makes a model that collides on purpose. Valid until
- * the engine is closed; NULL where neither `fingerprint` nor the use of a folder asked for it. */
+ * are all metadata but general.name and split.*, every weight, the rotary factors that the context
+ * chose, and what functions of the C library give here. Where the model lies is none of it: a copy
+ * has the same one. No protection against somebody who makes a model that collides on purpose.
+ * Valid until the engine is closed; NULL where neither `fingerprint` nor the use of a folder asked
+ * for it. */
 const char *trib_engine_fingerprint(const trib_engine *engine);
 
 typedef struct trib_session_options {

@@ -29,13 +29,20 @@ static size_t value_bytes(const struct gguf_value *v)
     return (size_t)(end - v->data);
 }
 
+/* Of a key that says how the file is called, or which part it is, and nothing of the model. */
+static bool is_of_the_file(struct slice key)
+{
+    static const char name[] = "general.name", part[] = "split.";
+    return (key.length == sizeof name - 1 && memcmp(key.bytes, name, sizeof name - 1) == 0) ||
+           (key.length >= sizeof part - 1 && memcmp(key.bytes, part, sizeof part - 1) == 0);
+}
+
 void fingerprint_metadata(struct fingerprint *f, const struct gguf *file)
 {
-    static const char name[] = "general.name";
     for (size_t i = 0; i < file->value_count; i++) {
         const struct gguf_value *v = &file->values[i];
         uint64_t kind[3] = {(uint64_t)v->type, (uint64_t)v->element, v->count};
-        if (v->key.length == sizeof name - 1 && memcmp(v->key.bytes, name, sizeof name - 1) == 0)
+        if (is_of_the_file(v->key))
             continue;
         fingerprint_add(f, v->key.bytes, v->key.length);
         fingerprint_add(f, kind, sizeof kind);

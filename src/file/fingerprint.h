@@ -22,7 +22,8 @@ enum { FINGERPRINT_TEXT = 33 }; /* bytes of one in hexadecimal digits, terminate
 
 void fingerprint_add(struct fingerprint *f, const void *bytes, size_t size);
 
-/* All keys and values but general.name, which a folder takes from its own name. */
+/* All keys and values but general.name, which a folder takes from its own name, and those of parts.
+ */
 void fingerprint_metadata(struct fingerprint *f, const struct gguf *file);
 
 /* Name, type, shape and data, which lie in order, read by `threads` threads; their number changes

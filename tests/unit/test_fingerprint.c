@@ -58,8 +58,8 @@ static void every_byte_of_a_tensor_counts(void **state)
     free(data);
 }
 
-static struct fingerprint of_metadata(const char *name, const char *word, uint32_t number,
-                                      uint8_t last)
+static struct fingerprint of_metadata(const char *name, const char *part, const char *word,
+                                      uint32_t number, uint8_t last)
 {
     struct fingerprint f = {0};
     struct gguf_build b;
@@ -67,6 +67,8 @@ static struct fingerprint of_metadata(const char *name, const char *word, uint32
     trib_error error;
     gguf_build_open(&b);
     gguf_build_string(&b, "general.name", name);
+    if (part)
+        gguf_build_u32(&b, part, 7);
     gguf_build_array(&b, "words", GGUF_STRING, 2);
     put_string(&b.values, "one");
     put_string(&b.values, word);
@@ -84,14 +86,16 @@ static struct fingerprint of_metadata(const char *name, const char *word, uint32
     return f;
 }
 
-static void metadata_counts_but_for_the_name(void **state)
+static void metadata_counts_but_for_name_and_parts(void **state)
 {
-    struct fingerprint first = of_metadata("A", "two", 3, 4);
+    struct fingerprint first = of_metadata("A", NULL, "two", 3, 4);
     (void)state;
-    assert_true(same(first, of_metadata("another", "two", 3, 4)));
-    assert_false(same(first, of_metadata("A", "twO", 3, 4)));
-    assert_false(same(first, of_metadata("A", "two", 4, 4)));
-    assert_false(same(first, of_metadata("A", "two", 3, 5)));
+    assert_true(same(first, of_metadata("another", NULL, "two", 3, 4)));
+    assert_true(same(first, of_metadata("A", "split.checksum", "two", 3, 4)));
+    assert_false(same(first, of_metadata("A", "splits", "two", 3, 4)));
+    assert_false(same(first, of_metadata("A", NULL, "twO", 3, 4)));
+    assert_false(same(first, of_metadata("A", NULL, "two", 4, 4)));
+    assert_false(same(first, of_metadata("A", NULL, "two", 3, 5)));
 }
 
 static void order_counts(void **state)
@@ -110,7 +114,7 @@ int main(void)
     random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_of_a_tensor_counts),
-        cmocka_unit_test(metadata_counts_but_for_the_name),
+        cmocka_unit_test(metadata_counts_but_for_name_and_parts),
         cmocka_unit_test(order_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
