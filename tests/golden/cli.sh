@@ -351,6 +351,9 @@ sh "$scratch/say" -n 40 -t 0 --logprobs 3 >"$scratch/greedy" 2>"$scratch/err"
 sh "$scratch/say" -n 40 --beams 1 --logprobs 3 >"$scratch/one beam" 2>"$scratch/err"
 check "log probabilities of one beam are those of the likeliest tokens" \
     cmp "$scratch/greedy" "$scratch/one beam"
+expect "log probabilities of beams in JSON" 0 \
+    '*"score":-*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[{"id":10,*\]},{*' "*" \
+    sh "$scratch/say" -n 2 --beams 1 --logprobs 2 --json
 expect "beams print the best one" 0 "ROMEO:?*" "prefill 6 tokens*" \
     sh "$scratch/say" -n 20 --beams 3 --length-penalty 0.5 --echo
 
