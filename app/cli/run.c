@@ -106,6 +106,9 @@ static trib_status job_open(struct job *job, const char *path, const struct run_
         (status = job_prompt(job, v, error)))
         return status;
     job->vocabulary = shape.vocabulary;
+    if (v->logprobs != NOT_GIVEN && v->logprobs > job->vocabulary)
+        return failure(error, TRIB_INVALID, "log probabilities: expected at most %zu, found %zu",
+                       job->vocabulary, v->logprobs);
     return TRIB_OK;
 }
 
@@ -143,9 +146,8 @@ static int check(const struct command *self, const struct run_values *v)
     snprintf(found, sizeof found, "%zu", v->beams);
     if (v->beams < n)
         return options_complain(self, "beams", "at least --n", found);
-    if (v->best_of != NOT_GIVEN || v->logprobs != NOT_GIVEN || v->bias.count)
-        return options_complain(self, "beams", "neither --best-of, --logprobs nor --logit-bias",
-                                found);
+    if (v->best_of != NOT_GIVEN)
+        return options_complain(self, "beams", "no --best-of", found);
     return -1;
 }
 

@@ -133,8 +133,13 @@ bool trib_stops_met(const trib_stops *stops, size_t *which);
  * what they share is read once. Of all continuations of them by one token the likeliest stay, as
  * many as there are places; a hypothesis that is complete keeps its place and is followed no more.
  * Of continuations with equal log probabilities those of the parent that stood first come first,
- * and of one parent's in the order of trib_logprobs. The result depends on the session's tokens and
- * the options alone. */
+ * and of one parent's the larger logit, of equal ones the lower id. The result depends on the
+ * session's tokens and the options alone.
+ *
+ * The log probability of a token here is that of the softmax of the logits after bias and
+ * constraint, from which a sampler with the same two draws at temperature 1 with all else off: the
+ * search is for the likeliest text of that sampler. So a token that is the only one allowed costs
+ * nothing. A hypothesis that bias and constraint leave no token is dropped; the others go on. */
 
 typedef struct trib_beam_options {
     size_t beams;         /* W, 1 to 1,024 */
@@ -149,16 +154,29 @@ typedef struct trib_beam_options {
      * as by a stop string in its text. A function of the ids. NULL: none is. */
     bool (*complete)(void *context, const int32_t *ids, size_t count);
     void *complete_context;
+
+    const trib_logit_bias *bias; /* [bias_count], copied when the search is opened; as the
+                                    sampler's */
+    size_t bias_count;
+
+    /* Says which tokens may come next, as the sampler's does: called by every trib_beams_step once
+     * for each hypothesis under way with ids [count], that hypothesis, without the tokens of the
+     * session (count is 0 in the first step), and allowed [V]. Another status than TRIB_OK ends the
+     * search with it. A function of the ids. NULL: none. */
+    trib_status (*constrain)(void *context, const int32_t *ids, size_t count, uint8_t *allowed);
+    void *constrain_context;
 } trib_beam_options;
 
-trib_beam_options trib_beam_options_default(void); /* {4, 256, 1, NULL, 0, NULL, NULL} */
+/* {4, 256, 1, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL} */
+trib_beam_options trib_beam_options_default(void);
 
 typedef struct trib_hypothesis {
-    const int32_t *ids; /* [count] after the tokens of the session, an end token included */
+    const int32_t *ids;    /* [count] after the tokens of the session, an end token included */
+    const float *logprobs; /* [count] of its tokens, as trib_logprobs has them: the model's own */
     size_t count;
-    double logprob; /* the sum of its tokens', as trib_logprobs has them */
-    double score;
-    bool complete; /* else it was cut: by `tokens`, the context, or because the search goes on */
+    double logprob; /* the sum of its tokens' after bias and constraint; of `logprobs` without */
+    double score;   /* of `logprob` */
+    bool complete;  /* else it was cut: by `tokens`, the context, or because the search goes on */
 } trib_hypothesis;
 
 typedef struct trib_beams trib_beams;
@@ -171,7 +189,8 @@ trib_status trib_beams_open(trib_beams **out, const trib_session *session,
 void trib_beams_close(trib_beams *beams); /* NULL is allowed; before the engine */
 
 /* All hypotheses, one token on. *going: whether there is anything left to do. On failure, as of
- * trib_step or trib_logprobs, the search is over and what was found so far remains. */
+ * trib_step, trib_logprobs or the constraint, the search is over and what was found so far remains:
+ * TRIB_INVALID too where bias and constraint leave no hypothesis a token and none is complete. */
 trib_status trib_beams_step(trib_beams *beams, bool *going, trib_error *error);
 
 /* The hypotheses, the best score first, of equal ones the one that was complete first: none before

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/logits.h"
+#include "engine/rules.h"
 #include "engine/session.h"
 #include "kernel/kernel.h"
 #include "tributary/sampling.h"
@@ -16,7 +17,8 @@
 enum { BEAMS_MOST = 1024 };
 
 struct hypothesis {
-    int32_t *ids; /* [count] */
+    int32_t *ids;    /* [count] */
+    float *logprobs; /* [count] by the model */
     size_t count;
     double logprob;
     bool complete;
@@ -29,12 +31,21 @@ struct continuation {
     double logprob;
     size_t parent, rank; /* among the continuations of the parent */
     int32_t id;
+    float model; /* the token's log probability without bias and constraint */
+};
+
+/* The logits behind a hypothesis, [V], and log sum_i exp(x_i) of them. */
+struct outlook {
+    const float *model, *ranked; /* the same without bias and constraint */
+    double model_sum, ranked_sum;
 };
 
 struct trib_beams {
     trib_engine *engine;
     trib_beam_options options;
     int32_t *ends; /* [end_count] */
+    struct rules rules;
+    float *logits; /* [V] after bias and constraint; NULL: there is neither */
     size_t most;   /* tokens that options and context have room for */
     size_t steps;  /* done */
     bool over;
@@ -72,7 +83,19 @@ static trib_status check(const trib_beam_options *o, const trib_session *session
 /* The tables of a new search, and its first hypothesis: the session as it is. */
 static trib_status begin(trib_beams *beams, const trib_session *session, trib_error *error)
 {
-    size_t W = beams->options.beams, ends = beams->options.end_count * sizeof *beams->ends;
+    const trib_beam_options *o = &beams->options;
+    size_t W = o->beams, ends = o->end_count * sizeof *beams->ends;
+    size_t row = beams->engine->vocabulary * sizeof *beams->logits;
+    bool ruled = o->bias_count || o->constrain;
+    beams->rules = (struct rules){.vocabulary = beams->engine->vocabulary,
+                                  .bias = o->bias,
+                                  .bias_count = o->bias_count,
+                                  .constrain = o->constrain,
+                                  .constrain_context = o->constrain_context};
+    trib_status status = rules_open(&beams->rules, error);
+    if (status != TRIB_OK)
+        return status;
+    beams->logits = ruled ? malloc(row) : NULL;
     beams->ends = malloc(ends + 1);
     beams->hypotheses = calloc(W, sizeof *beams->hypotheses);
     beams->next = calloc(W, sizeof *beams->next);
@@ -81,10 +104,10 @@ static trib_status begin(trib_beams *beams, const trib_session *session, trib_er
     beams->all = malloc(W * W * sizeof *beams->all);
     beams->appends = malloc(W * sizeof *beams->appends);
     if (!beams->ends || !beams->hypotheses || !beams->next || !beams->order || !beams->best ||
-        !beams->all || !beams->appends)
-        return error_no_memory(error, "a beam search", W * W * sizeof *beams->all);
+        !beams->all || !beams->appends || (ruled && !beams->logits))
+        return error_no_memory(error, "a beam search", W * W * sizeof *beams->all + row);
     if (ends)
-        memcpy(beams->ends, beams->options.ends, ends);
+        memcpy(beams->ends, o->ends, ends);
     beams->count = 1;
     return trib_session_fork(&beams->hypotheses[0].session, session, error);
 }
@@ -117,6 +140,7 @@ static void drop(struct hypothesis *h)
 {
     trib_session_close(h->session);
     free(h->ids);
+    free(h->logprobs);
     *h = (struct hypothesis){0};
 }
 
@@ -126,6 +150,8 @@ void trib_beams_close(trib_beams *beams)
         return;
     for (size_t i = 0; i < beams->count && beams->hypotheses; i++)
         drop(&beams->hypotheses[i]);
+    rules_close(&beams->rules);
+    free(beams->logits);
     free(beams->ends);
     free(beams->hypotheses);
     free(beams->next);
@@ -148,6 +174,29 @@ static int compare(const void *left, const void *right)
     return a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
+/* What comes after a hypothesis; where bias and constraint leave no token, all that is ranked is
+ * -inf. */
+static trib_status look(const trib_beams *beams, const struct hypothesis *h, struct outlook *out,
+                        trib_error *error)
+{
+    size_t V = beams->engine->vocabulary, allowed;
+    float most;
+    out->model = out->ranked = trib_session_logits(h->session);
+    trib_status status = logits_check(out->model, V, &most, error);
+    if (status != TRIB_OK)
+        return status;
+    out->model_sum = out->ranked_sum = logits_log_sum_exp(kernels_best(), out->model, V, most);
+    if (!beams->logits)
+        return TRIB_OK;
+    memcpy(beams->logits, out->model, V * sizeof *beams->logits);
+    status = rules_apply(&beams->rules, h->ids, h->count, beams->logits, &allowed, error);
+    most = logits_most(beams->logits, V);
+    out->ranked = beams->logits;
+    if (most > -INFINITY)
+        out->ranked_sum = logits_log_sum_exp(kernels_best(), out->ranked, V, most);
+    return status;
+}
+
 /* The continuations of all hypotheses under way, likeliest first, as many as there are places. Each
  * hypothesis has no more of them than that. */
 static trib_status rank(trib_beams *beams, size_t *count, trib_error *error)
@@ -155,24 +204,30 @@ static trib_status rank(trib_beams *beams, size_t *count, trib_error *error)
     size_t V = beams->engine->vocabulary, places = beams->options.beams - beams->first, n = 0;
     size_t k = places < V ? places : V;
     for (size_t i = beams->first; i < beams->count; i++) {
-        const float *x = trib_session_logits(beams->hypotheses[i].session);
-        float most;
-        trib_status status = logits_check(x, V, &most, error);
+        const struct hypothesis *h = &beams->hypotheses[i];
+        struct outlook seen;
+        trib_status status = look(beams, h, &seen, error);
         if (status != TRIB_OK)
             return status;
-        double sum = logits_log_sum_exp(kernels_best(), x, V, most);
-        logits_best(x, V, k, beams->best);
+        logits_best(seen.ranked, V, k, beams->best);
         for (size_t r = 0; r < k && beams->best[r].logit > -INFINITY; r++) {
-            float logprob = (float)((double)beams->best[r].logit - sum);
-            beams->all[n++] =
-                (struct continuation){.logprob = beams->hypotheses[i].logprob + (double)logprob,
-                                      .parent = i,
-                                      .rank = r,
-                                      .id = beams->best[r].id};
+            struct candidate c = beams->best[r];
+            float logprob = (float)((double)c.logit - seen.ranked_sum);
+            beams->all[n++] = (struct continuation){
+                .logprob = h->logprob + (double)logprob,
+                .parent = i,
+                .rank = r,
+                .id = c.id,
+                .model = (float)((double)seen.model[c.id] - seen.model_sum),
+            };
         }
     }
     qsort(beams->all, n, sizeof *beams->all, compare);
     *count = n < places ? n : places;
+    if (n == 0 && beams->first == 0)
+        return error_set(error, TRIB_INVALID,
+                         "bias and constraint leave no hypothesis a token after %zu tokens",
+                         beams->steps);
     return TRIB_OK;
 }
 
@@ -190,16 +245,20 @@ static trib_status lengthen(const trib_beams *beams, const struct continuation *
                             struct hypothesis *out, trib_error *error)
 {
     const struct hypothesis *parent = &beams->hypotheses[c->parent];
-    size_t bytes = (parent->count + 1) * sizeof *out->ids;
-    *out = (struct hypothesis){.ids = malloc(bytes),
+    size_t bytes = parent->count * sizeof *out->ids;
+    *out = (struct hypothesis){.ids = malloc(bytes + sizeof *out->ids),
+                               .logprobs = malloc(bytes + sizeof *out->logprobs),
                                .count = parent->count + 1,
                                .logprob = c->logprob,
                                .parent = c->parent};
-    if (!out->ids)
-        return error_no_memory(error, "a hypothesis", bytes);
-    if (parent->count)
-        memcpy(out->ids, parent->ids, parent->count * sizeof *out->ids);
+    if (!out->ids || !out->logprobs)
+        return error_no_memory(error, "a hypothesis", bytes + sizeof *out->ids);
+    if (bytes) {
+        memcpy(out->ids, parent->ids, bytes);
+        memcpy(out->logprobs, parent->logprobs, bytes);
+    }
     out->ids[parent->count] = c->id;
+    out->logprobs[parent->count] = c->model;
     out->complete = is_complete(beams, out);
     return TRIB_OK;
 }
@@ -315,5 +374,10 @@ size_t trib_beams_count(const trib_beams *beams)
 trib_hypothesis trib_beams_at(const trib_beams *beams, size_t i)
 {
     const struct hypothesis *h = &beams->hypotheses[beams->order[i]];
-    return (trib_hypothesis){h->ids, h->count, h->logprob, score(beams, h), h->complete};
+    return (trib_hypothesis){.ids = h->ids,
+                             .logprobs = h->logprobs,
+                             .count = h->count,
+                             .logprob = h->logprob,
+                             .score = score(beams, h),
+                             .complete = h->complete};
 }

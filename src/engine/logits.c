@@ -27,6 +27,14 @@ trib_status logits_check(const float *x, size_t V, float *most, trib_error *erro
     return TRIB_OK;
 }
 
+float logits_most(const float *x, size_t V)
+{
+    float most = -INFINITY;
+    for (size_t i = 0; i < V; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
+}
+
 /* exp has one scalar's bits in all tables, and the sums of the lanes one order, in float64: of
  * 2^20 terms they are off by 2^-36 of the sum at most. */
 double logits_log_sum_exp(const struct kernels *kernels, const float *x, size_t V, float most)

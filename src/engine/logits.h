@@ -19,6 +19,9 @@ struct candidate {
  */
 trib_status logits_check(const float *x, size_t V, float *most, trib_error *error);
 
+/* The largest logit. */
+float logits_most(const float *x, size_t V);
+
 /* log sum_i exp(x_i), with `most` the largest x: the same bits in every kernel table. */
 double logits_log_sum_exp(const struct kernels *kernels, const float *x, size_t V, float most);
 

@@ -11,18 +11,18 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "engine/logits.h"
+#include "engine/rules.h"
 #include "kernel/exp.h"
 #include "kernel/kernel.h"
 #include "tributary/sampling.h"
 
 struct trib_sampler {
-    trib_sampler_options options; /* `bias` is the one below */
-    trib_logit_bias *bias;        /* [bias_count] */
+    trib_sampler_options options;
+    struct rules rules;           /* bias and constraint of the options */
     size_t vocabulary;            /* V */
     uint64_t draws;               /* so far: the counter of the random numbers */
     float *logits;                /* [V] after bias, constraint and penalty */
     struct candidate *candidates; /* [V] */
-    uint8_t *allowed;             /* [V] by the constraint, where there is one */
     int32_t *recent;              /* [repeat_last] a ring of the last tokens */
     size_t accepted;              /* tokens ever accepted */
     int32_t *history;             /* [accepted] all of them, where there is a constraint */
@@ -61,36 +61,14 @@ static trib_status check(const trib_sampler_options *o, trib_error *error)
     return TRIB_OK;
 }
 
-/* Finite biases are small enough to take no logit to infinity. */
-static trib_status check_bias(const trib_sampler_options *o, size_t V, trib_error *error)
-{
-    for (size_t i = 0; i < o->bias_count; i++) {
-        const trib_logit_bias *b = &o->bias[i];
-        if (b->id < 0 || (size_t)b->id >= V)
-            return error_set(error, TRIB_INVALID, "logit bias: expected an id below %zu, found %d",
-                             V, b->id);
-        if (!(fabsf(b->bias) <= 1e6f) && b->bias != -INFINITY)
-            return error_set(error, TRIB_INVALID,
-                             "logit bias of token %d: expected -1e6 to 1e6, or -inf, found %g",
-                             b->id, (double)b->bias);
-    }
-    return TRIB_OK;
-}
-
 /* The tables of a new sampler. */
 static trib_status take_memory(trib_sampler *s, trib_error *error)
 {
-    size_t V = s->vocabulary, biases = s->options.bias_count * sizeof *s->bias;
-    s->bias = malloc(biases + 1);
-    if (s->bias && biases)
-        memcpy(s->bias, s->options.bias, biases);
-    s->options.bias = s->bias;
+    size_t V = s->vocabulary;
     s->logits = malloc((V + 1) * sizeof *s->logits);
     s->candidates = malloc((V + 1) * sizeof *s->candidates);
-    s->allowed = s->options.constrain ? malloc(V + 1) : NULL;
     s->recent = malloc((s->options.repeat_last + 1) * sizeof *s->recent);
-    if (!s->bias || !s->logits || !s->candidates || !s->recent ||
-        (s->options.constrain && !s->allowed))
+    if (!s->logits || !s->candidates || !s->recent)
         return error_no_memory(error, "a sampler", V * (sizeof *s->logits + sizeof *s->candidates));
     return TRIB_OK;
 }
@@ -101,8 +79,6 @@ trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
     *out = NULL;
     trib_sampler_options o = options ? *options : trib_sampler_options_default();
     trib_status status = check(&o, error);
-    if (status == TRIB_OK)
-        status = check_bias(&o, vocabulary, error);
     if (status != TRIB_OK)
         return status;
     trib_sampler *s = calloc(1, sizeof *s);
@@ -111,7 +87,14 @@ trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
     s->options = o;
     s->vocabulary = vocabulary;
     s->logprob = NAN;
-    status = take_memory(s, error);
+    s->rules = (struct rules){.vocabulary = vocabulary,
+                              .bias = o.bias,
+                              .bias_count = o.bias_count,
+                              .constrain = o.constrain,
+                              .constrain_context = o.constrain_context};
+    status = rules_open(&s->rules, error);
+    if (status == TRIB_OK)
+        status = take_memory(s, error);
     if (status != TRIB_OK) {
         trib_sampler_close(s);
         return status;
@@ -124,10 +107,9 @@ void trib_sampler_close(trib_sampler *s)
 {
     if (!s)
         return;
-    free(s->bias);
+    rules_close(&s->rules);
     free(s->logits);
     free(s->candidates);
-    free(s->allowed);
     free(s->recent);
     free(s->history);
     free(s);
@@ -157,31 +139,6 @@ void trib_sampler_accept(trib_sampler *s, int32_t id)
 }
 
 /* ---- What changes logits ---- */
-
-/* Tokens that may not come get -inf. */
-static trib_status constrain(trib_sampler *s, trib_error *error)
-{
-    size_t V = s->vocabulary, count = 0;
-    if (!s->options.constrain)
-        return TRIB_OK;
-    if (s->forgot)
-        return error_no_memory(error, "the tokens of a constraint", s->accepted * sizeof(int32_t));
-    memset(s->allowed, 1, V);
-    trib_status status =
-        s->options.constrain(s->options.constrain_context, s->history, s->accepted, s->allowed);
-    if (status != TRIB_OK)
-        return error_set(error, status, "the constraint on tokens failed after %zu of them: %s",
-                         s->accepted, trib_status_meaning(status));
-    for (size_t i = 0; i < V; i++) {
-        count += s->allowed[i] != 0;
-        s->logits[i] = s->allowed[i] ? s->logits[i] : -INFINITY;
-    }
-    if (count == 0)
-        return error_set(error, TRIB_INVALID,
-                         "the constraint on tokens allows none of the %zu after %zu tokens", V,
-                         s->accepted);
-    return TRIB_OK;
-}
 
 static int by_id(const void *a, const void *b)
 {
@@ -214,19 +171,22 @@ static trib_status penalize(trib_sampler *s, trib_error *error)
 /* The logits that the choice is made by; one is above -inf. */
 static trib_status adjust(trib_sampler *s, const float *logits, trib_error *error)
 {
-    const trib_sampler_options *o = &s->options;
-    float most = -INFINITY;
-    memcpy(s->logits, logits, s->vocabulary * sizeof *logits);
-    for (size_t i = 0; i < o->bias_count; i++)
-        s->logits[o->bias[i].id] += o->bias[i].bias;
-    trib_status status = constrain(s, error);
-    if (status == TRIB_OK)
-        status = penalize(s, error);
+    size_t V = s->vocabulary, allowed;
+    if (s->forgot)
+        return error_no_memory(error, "the tokens of a constraint", s->accepted * sizeof(int32_t));
+    memcpy(s->logits, logits, V * sizeof *logits);
+    trib_status status =
+        rules_apply(&s->rules, s->history, s->accepted, s->logits, &allowed, error);
     if (status != TRIB_OK)
         return status;
-    for (size_t i = 0; i < s->vocabulary; i++)
-        most = s->logits[i] > most ? s->logits[i] : most;
-    if (most == -INFINITY)
+    if (allowed == 0)
+        return error_set(error, TRIB_INVALID,
+                         "the constraint on tokens allows none of the %zu after %zu tokens", V,
+                         s->accepted);
+    status = penalize(s, error);
+    if (status != TRIB_OK)
+        return status;
+    if (logits_most(s->logits, V) == -INFINITY)
         return error_set(error, TRIB_INVALID,
                          "bias and constraint leave no token with a logit above minus infinity");
     return TRIB_OK;

@@ -310,8 +310,7 @@ check "the best three of nine" sh -c "
 expect "a list has headings" 0 "== 1: seed 0, mean logprob -*, 9 tokens, length*== 2: seed 1, *" "*" \
     sh "$scratch/say" -n 9 --n 2
 for wrong in "--n 0" "--n 2000" "--n 4 --best-of 3" "--n 3 --beams 2" "--beams 2 --best-of 2" \
-    "--beams 2 --logprobs 1" "--beams 2 --logit-bias 1=1" "--n 2 --speculate lookup" \
-    "--beams 2 --speculate lookup"; do
+    "--n 2 --speculate lookup" "--beams 2 --speculate lookup"; do
     # shellcheck disable=SC2086  # words
     expect "what does not go together: $wrong" 2 "" "trib run: --*: expected *" \
         sh "$scratch/say" $wrong
@@ -341,6 +340,20 @@ check "beams, one thread and two" cmp "$scratch/beams 1" "$scratch/beams 2"
 check "beams, one thread and three" cmp "$scratch/beams 1" "$scratch/beams 3"
 check "five different ones, which the stop string ends" sh -c "
     [ \$(grep -oE '\"text\":\"([^\"\\\\]|\\\\.)*\",\"stop\":\"string\"' '$scratch/beams 1' | sort -u | wc -l) = 5 ]"
+expect "one beam, and a bias that wins" 0 "AAAA" "*" sh "$scratch/say" -n 4 --beams 1 --logit-bias 65=1000
+sh "$scratch/say" -n 60 --beams 5 --n 5 --logit-bias 101=-inf --json >"$scratch/no e" 2>"$scratch/err"
+for beams in "beams 1" "no e"; do # e is token 101
+    grep -o '"ids":\[[^]]*' "$scratch/$beams" | grep -cw 101
+done >"$scratch/counts"
+expect "five beams with e, and none where it is forbidden" 0 "5
+0" "" cat "$scratch/counts"
+sh "$scratch/say" -n 40 -t 0 --logprobs 3 >"$scratch/greedy" 2>"$scratch/err"
+sh "$scratch/say" -n 40 --beams 1 --logprobs 3 >"$scratch/one beam" 2>"$scratch/err"
+check "log probabilities of one beam are those of the likeliest tokens" \
+    cmp "$scratch/greedy" "$scratch/one beam"
+expect "log probabilities of beams in JSON" 0 \
+    '*"score":-*"logprobs":\[{"id":10,"text":"\\n","logprob":-*,"top":\[{"id":10,*\]},{*' "*" \
+    sh "$scratch/say" -n 2 --beams 1 --logprobs 2 --json
 expect "beams print the best one" 0 "ROMEO:?*" "prefill 6 tokens*" \
     sh "$scratch/say" -n 20 --beams 3 --length-penalty 0.5 --echo
 

@@ -1,15 +1,12 @@
-/* Beam search against the same search by definition: every hypothesis computed from scratch in a
- * session of its own, every continuation of each ranked. Equal ids, and scores equal by memcmp. */
+/* Beam search against the same search by definition, the order of equals, and its limits. */
 #include <math.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
 #include "file/gguf.h"
 #include "must.h"
-#include "tiny_model.h"
-#include "tributary/sampling.h"
+#include "plain_beams.h"
 
-enum { V = TINY_VOCABULARY, MOST = 8, LONGEST = 16, PROMPT = 130 };
+enum { V = TINY_VOCABULARY, MOST = PLAIN_BEAMS, LONGEST = PLAIN_TOKENS, PROMPT = PLAIN_PROMPT };
 
 /* Where the models lie, as they are and with pairs of tokens that are always equally likely. */
 static trib_model *models[3];
@@ -64,168 +61,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static trib_engine *open_engine(const trib_model *model, int threads)
-{
-    trib_engine_options options = {.threads = threads, .prefill_chunk = 512};
-    trib_engine *engine;
-    trib_error error = {0};
-    must(trib_engine_open(&engine, model, &options, &error), &error);
-    return engine;
-}
-
-/* A session that has taken ids [count]. */
-static trib_session *session_of(trib_engine *engine, const int32_t *ids, size_t count)
-{
-    trib_session *session;
-    trib_error error = {0};
-    must(trib_session_open(&session, engine, NULL, &error), &error);
-    must(trib_session_append(session, ids, count, &error), &error);
-    return session;
-}
-
-/* ---- The definition ---- */
-
-struct found {
-    int32_t ids[LONGEST];
-    size_t count;
-    double logprob, score;
-    bool complete;
-};
-
-struct continuation {
-    struct found from;
-    int32_t id;
-    double logprob;
-    size_t parent, rank;
-};
-
-static int likeliest_first(const void *left, const void *right)
-{
-    const struct continuation *a = left, *b = right;
-    if (a->logprob != b->logprob)
-        return a->logprob > b->logprob ? -1 : 1;
-    if (a->parent != b->parent)
-        return a->parent < b->parent ? -1 : 1;
-    return a->rank < b->rank ? -1 : 1;
-}
-
-static bool is_complete(const trib_beam_options *o, const struct found *f)
-{
-    for (size_t i = 0; i < o->end_count; i++)
-        if (o->ends[i] == f->ids[f->count - 1])
-            return true;
-    return o->complete && o->complete(o->complete_context, f->ids, f->count);
-}
-
-/* All continuations of the hypotheses under way. */
-static size_t continue_all(trib_engine *engine, const int32_t *prompt, const struct found *live,
-                           size_t count, struct continuation *out)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        int32_t ids[PROMPT + LONGEST];
-        trib_logprob all[V];
-        memcpy(ids, prompt, PROMPT * sizeof *ids);
-        memcpy(ids + PROMPT, live[i].ids, live[i].count * sizeof *ids);
-        trib_session *session = session_of(engine, ids, PROMPT + live[i].count);
-        must(trib_logprobs(trib_session_logits(session), V, V, all, NULL), NULL);
-        trib_session_close(session);
-        for (size_t r = 0; r < V; r++)
-            out[n++] = (struct continuation){live[i], all[r].id,
-                                             live[i].logprob + (double)all[r].logprob, i, r};
-    }
-    return n;
-}
-
-/* found [W]: complete ones in the order they became so, then the rest; then by falling score. */
-static size_t search(trib_engine *engine, const int32_t *prompt, const trib_beam_options *o,
-                     struct found found[MOST])
-{
-    static struct continuation all[MOST * V];
-    struct found live[MOST] = {{.count = 0}};
-    size_t complete = 0, count = 1;
-    for (size_t step = 0; step < o->tokens && count > 0; step++) {
-        size_t n = continue_all(engine, prompt, live, count, all), places = o->beams - complete;
-        qsort(all, n, sizeof *all, likeliest_first);
-        count = 0;
-        for (size_t i = 0; i < n && i < places; i++) {
-            struct found f = all[i].from;
-            f.ids[f.count++] = all[i].id;
-            f.logprob = all[i].logprob;
-            f.score = f.logprob / pow((double)f.count, (double)o->length_penalty);
-            f.complete = is_complete(o, &f);
-            if (f.complete)
-                found[complete++] = f;
-            else
-                live[count++] = f;
-        }
-    }
-    memcpy(found + complete, live, count * sizeof *live);
-    count += complete;
-    for (size_t i = 1; i < count; i++)
-        for (size_t j = i; j > 0 && found[j].score > found[j - 1].score; j--) {
-            struct found other = found[j];
-            found[j] = found[j - 1];
-            found[j - 1] = other;
-        }
-    return count;
-}
-
-/* ---- Comparing ---- */
-
-static void expect_equal(const trib_beams *beams, const struct found *expected, size_t count)
-{
-    assert_int_equal(trib_beams_count(beams), count);
-    for (size_t i = 0; i < count; i++) {
-        trib_hypothesis h = trib_beams_at(beams, i);
-        assert_int_equal(h.count, expected[i].count);
-        assert_memory_equal(h.ids, expected[i].ids, h.count * sizeof *h.ids);
-        assert_memory_equal(&h.logprob, &expected[i].logprob, sizeof h.logprob);
-        assert_memory_equal(&h.score, &expected[i].score, sizeof h.score);
-        assert_int_equal(h.complete, expected[i].complete);
-    }
-}
-
-static void run(trib_beams *beams)
-{
-    trib_error error = {0};
-    bool going = true;
-    while (going)
-        must(trib_beams_step(beams, &going, &error), &error);
-}
-
-/* With all sessions closed nobody holds a page. */
-static void expect_no_leaks(const trib_engine *engine)
-{
-    struct prefix_cache_counts counts = prefix_cache_counts(engine->cache);
-    assert_int_equal(counts.sequences, 0);
-    assert_int_equal(counts.pages.in_use, counts.cached);
-}
-
-static void expect_definition(const trib_model *model, const int32_t *prompt,
-                              const trib_beam_options *options)
-{
-    struct found expected[MOST];
-    trib_error error = {0};
-    trib_engine *plain = open_engine(model, 1);
-    size_t count = search(plain, prompt, options, expected);
-    trib_engine_close(plain);
-    for (int threads = 1; threads <= 3; threads++) {
-        trib_engine *engine = open_engine(model, threads);
-        trib_session *session = session_of(engine, prompt, PROMPT);
-        trib_beams *beams;
-        must(trib_beams_open(&beams, session, options, &error), &error);
-        assert_int_equal(trib_beams_count(beams), 0);
-        assert_int_equal(trib_session_length(session), PROMPT);
-        trib_session_close(session);
-        run(beams);
-        expect_equal(beams, expected, count);
-        trib_beams_close(beams);
-        expect_no_leaks(engine);
-        trib_engine_close(engine);
-    }
-}
-
 /* Complete where the last two ids add up to a multiple of five. */
 static bool adds_up(void *context, const int32_t *ids, size_t count)
 {
@@ -254,7 +89,7 @@ static void search_is_the_definition(void **state)
             options.complete = adds_up;
             options.complete_context = &calls;
         }
-        expect_definition(models[round % 3], prompt, &options);
+        assert_int_equal(plain_expect(models[round % 3], prompt, &options), TRIB_OK);
     }
     assert_true(calls > 0);
 }
@@ -267,12 +102,12 @@ static void ties_have_an_order(void **state)
     trib_beam_options options = {.beams = MOST, .tokens = 2};
     trib_error error = {0};
     (void)state;
-    expect_definition(models[2], prompt, &options);
-    trib_engine *engine = open_engine(models[2], 2);
-    trib_session *session = session_of(engine, prompt, PROMPT);
+    assert_int_equal(plain_expect(models[2], prompt, &options), TRIB_OK);
+    trib_engine *engine = plain_engine(models[2], 2);
+    trib_session *session = plain_session(engine, prompt, PROMPT);
     trib_beams *beams;
     must(trib_beams_open(&beams, session, &options, &error), &error);
-    run(beams);
+    must(plain_run(beams, &error), &error);
     for (size_t i = 0; i < MOST; i++) {
         trib_hypothesis first = trib_beams_at(beams, i - i % 4), h = trib_beams_at(beams, i);
         assert_memory_equal(&h.score, &first.score, sizeof h.score);
@@ -292,8 +127,8 @@ static void one_beam_is_greedy(void **state)
     trib_sampler_options greedy = trib_sampler_options_default();
     trib_beam_options options = {.beams = 1, .tokens = LONGEST, .length_penalty = 1};
     trib_error error = {0};
-    trib_engine *engine = open_engine(models[0], 2);
-    trib_session *session = session_of(engine, prompt, PROMPT);
+    trib_engine *engine = plain_engine(models[0], 2);
+    trib_session *session = plain_session(engine, prompt, PROMPT);
     trib_sampler *sampler;
     trib_beams *beams;
     double logprob = 0;
@@ -301,13 +136,15 @@ static void one_beam_is_greedy(void **state)
     greedy.temperature = 0;
     must(trib_sampler_open(&sampler, V, &greedy, &error), &error);
     must(trib_beams_open(&beams, session, &options, &error), &error);
-    run(beams);
+    must(plain_run(beams, &error), &error);
     trib_hypothesis h = trib_beams_at(beams, 0);
     assert_int_equal(h.count, LONGEST);
     for (size_t i = 0; i < h.count; i++) {
         must(trib_sampler_next(sampler, trib_session_logits(session), &id, &error), &error);
         assert_int_equal(h.ids[i], id);
-        logprob += (double)trib_sampler_logprob(sampler);
+        float own = trib_sampler_logprob(sampler);
+        assert_memory_equal(&h.logprobs[i], &own, sizeof own);
+        logprob += (double)own;
         must(trib_session_append(session, &id, 1, &error), &error);
     }
     assert_memory_equal(&h.logprob, &logprob, sizeof logprob);
@@ -326,7 +163,7 @@ static void the_context_ends_a_search(void **state)
     trib_session_options short_one = {PROMPT + 3};
     trib_beam_options options = trib_beam_options_default();
     trib_error error = {0};
-    trib_engine *engine = open_engine(models[0], 1);
+    trib_engine *engine = plain_engine(models[0], 1);
     trib_session *session;
     trib_beams *beams;
     (void)state;
@@ -335,13 +172,13 @@ static void the_context_ends_a_search(void **state)
     assert_string_equal(error.message, "a beam search of a session without logits");
     must(trib_session_append(session, prompt, PROMPT, &error), &error);
     must(trib_beams_open(&beams, session, &options, &error), &error);
-    run(beams);
+    must(plain_run(beams, &error), &error);
     assert_int_equal(trib_beams_count(beams), 4);
     assert_int_equal(trib_beams_at(beams, 0).count, 4);
     assert_false(trib_beams_at(beams, 0).complete);
     trib_beams_close(beams);
     trib_session_close(session);
-    expect_no_leaks(engine);
+    plain_no_leaks(engine);
     trib_engine_close(engine);
 }
 
@@ -357,17 +194,13 @@ static void a_full_cache_is_told(void **state)
     trib_engine *engine;
     trib_beams *beams;
     bool going = true;
-    trib_status status = TRIB_OK;
     (void)state;
     must(trib_memory_needed(models[0], &small, NULL, &memory, &error), &error);
     small.cache_bytes = memory.kv_per_token * 64 * 6;
     must(trib_engine_open(&engine, models[0], &small, &error), &error);
-    trib_session *session = session_of(engine, prompt, PROMPT);
+    trib_session *session = plain_session(engine, prompt, PROMPT);
     must(trib_beams_open(&beams, session, &options, &error), &error);
-    while (going && status == TRIB_OK)
-        status = trib_beams_step(beams, &going, &error);
-    assert_int_equal(status, TRIB_FULL);
-    assert_false(going);
+    assert_int_equal(plain_run(beams, &error), TRIB_FULL);
     assert_int_equal(trib_beams_count(beams), MOST);
     size_t found = trib_beams_at(beams, 0).count;
     assert_int_equal(trib_beams_step(beams, &going, &error), TRIB_OK);
@@ -375,7 +208,7 @@ static void a_full_cache_is_told(void **state)
     assert_int_equal(trib_beams_at(beams, 0).count, found);
     trib_beams_close(beams);
     trib_session_close(session);
-    expect_no_leaks(engine);
+    plain_no_leaks(engine);
     trib_engine_close(engine);
 }
 
@@ -392,8 +225,8 @@ static void options_are_checked(void **state)
          "length penalty: expected a number, found nan"},
     };
     int32_t prompt[PROMPT] = {0};
-    trib_engine *engine = open_engine(models[0], 1);
-    trib_session *session = session_of(engine, prompt, PROMPT);
+    trib_engine *engine = plain_engine(models[0], 1);
+    trib_session *session = plain_session(engine, prompt, PROMPT);
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         trib_beams *beams;
