@@ -1,5 +1,5 @@
-/* Tiles of products with block-quantised weights: R rows by WIDTH vectors of outputs, over a run of
- * units. Equations: kernel/quant.h.
+/* Tiles of products with block-quantised weights: R rows by width(R) vectors of outputs, over a run
+ * of units. Equations: kernel/quant.h.
  *
  * Bodies are compiled for constant `type`, `apart`, `looks_up` and R. Of codes that lie apart, a
  * byte each, the type stands for all that share its layout but for the size of a unit, which is a
@@ -11,17 +11,24 @@
 #include "kernel/simd/quant_code.h"
 #include "kernel/simd/some.h"
 
-enum { WIDTH = 2 };
-
 /* Rows that fill the registers, and whether looking up d s pays off: without VNNI it loses up to
  * 15% with few rows and gains nothing with many. */
 #if defined(__AVX512VNNI__)
-enum { ROWS = 6, LOOKS_UP = 1 };
+enum { ROWS = 6, VNNI = 1 };
 #elif defined(__AVX512F__)
-enum { ROWS = 4, LOOKS_UP = 0 };
+enum { ROWS = 4, VNNI = 0 };
 #else
-enum { ROWS = 3, LOOKS_UP = 0 };
+enum { ROWS = 3, VNNI = 0 };
 #endif
+
+/* Vectors of outputs. One row takes all outputs of a panel at once, so that memory is read in
+ * order: without AVX-512 35 GB/s of 37, where half of them at a time read 7 to 30. */
+enum { WIDTH_MOST = QUANT_OUTPUTS / LANES };
+
+INLINE size_t width(size_t R)
+{
+    return R == 1 ? WIDTH_MOST : 2;
+}
 
 struct tile {
     const struct quant_panel *panel;
@@ -54,11 +61,11 @@ INLINE void ask_step(struct asking *a)
 }
 
 struct sums {
-    vi at[ROWS][WIDTH];
+    vi at[ROWS][WIDTH_MOST];
 };
 
 struct results {
-    vf at[ROWS][WIDTH];
+    vf at[ROWS][WIDTH_MOST];
 };
 
 /* ---- y ---- */
@@ -75,7 +82,7 @@ INLINE void results_load(size_t R, struct results *y, const struct tile *t)
     const struct quant_panel *p = t->panel;
     bool old = t->first > 0 || p->accumulate, bias = t->first == 0 && p->bias;
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++) {
+    for (size_t w = 0; w < width(R); w++) {
         size_t output = t->output + w * LANES, n = there(t, w);
         vf start = bias && n ? vf_load_some(p->bias + output, n) : vf_set(0);
         UNROLL
@@ -93,7 +100,7 @@ INLINE void results_store(size_t R, const struct results *y, const struct tile *
 {
     const struct quant_panel *p = t->panel;
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++) {
+    for (size_t w = 0; w < width(R); w++) {
         size_t output = t->output + w * LANES, n = there(t, w);
         UNROLL
         for (size_t r = 0; r < R; r++)
@@ -107,7 +114,7 @@ INLINE void results_ask(size_t R, const struct tile *t)
 {
     const struct quant_panel *p = t->panel;
     for (size_t r = t->row + R; r < t->row + 2 * R && r < p->rows; r++)
-        for (size_t w = 0; w < WIDTH; w++)
+        for (size_t w = 0; w < width(R); w++)
             _mm_prefetch((const char *)(p->y + r * p->y_stride + t->output + w * LANES),
                          _MM_HINT_T0);
 }
@@ -123,7 +130,7 @@ INLINE void results_add(size_t R, struct results *y, const struct tile *t, const
                         const float *d, const struct results *terms, bool minus)
 {
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++) {
+    for (size_t w = 0; w < width(R); w++) {
         vf scale = vf_from_f16((const uint16_t *)(const void *)s + t->output + w * LANES);
         if (minus)
             scale = vf_negate(scale);
@@ -139,10 +146,10 @@ INLINE void results_add(size_t R, struct results *y, const struct tile *t, const
  * less for each sum, on those units of the processor that the dot products keep busy.
  *
  * levels[j] = (1 + j / QUANT_LEVELS) s, exactly. */
-INLINE void levels_store(const struct tile *t, float *levels, const char *s)
+INLINE void levels_store(size_t R, const struct tile *t, float *levels, const char *s)
 {
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++) {
+    for (size_t w = 0; w < width(R); w++) {
         size_t output = t->output + w * LANES;
         vf level = vf_from_f16((const uint16_t *)(const void *)s + output);
         vf step = vf_mul(level, vf_set(1.0f / QUANT_LEVELS));
@@ -165,7 +172,7 @@ INLINE void results_add_lifted(size_t R, struct results *y, const struct tile *t
         const float *level = levels + quant_level(row->d) * QUANT_OUTPUTS + t->output;
         vf lift = vf_set(row->lift);
         UNROLL
-        for (size_t w = 0; w < WIDTH; w++)
+        for (size_t w = 0; w < width(R); w++)
             y->at[r][w] = vf_fma(vf_load(level + w * LANES),
                                  vf_sub(vf_from_bits(sums->at[r][w]), lift), y->at[r][w]);
     }
@@ -178,7 +185,7 @@ INLINE void sums_zero(size_t R, struct sums *sums)
     UNROLL
     for (size_t r = 0; r < R; r++)
         UNROLL
-    for (size_t w = 0; w < WIDTH; w++)
+    for (size_t w = 0; w < width(R); w++)
         sums->at[r][w] = vi_zero();
 }
 
@@ -204,7 +211,7 @@ INLINE void sums_start(enum dtype type, bool apart, size_t R, struct sums *sums,
         if (lift)
             x = vi_add(x, vi_broadcast((const char *)lift + r * t->x_stride));
         UNROLL
-        for (size_t w = 0; w < WIDTH; w++)
+        for (size_t w = 0; w < width(R); w++)
             sums->at[r][w] = x;
     }
 }
@@ -215,7 +222,7 @@ INLINE void sums_round(size_t R, struct results *out, const struct sums *sums)
     UNROLL
     for (size_t r = 0; r < R; r++)
         UNROLL
-    for (size_t w = 0; w < WIDTH; w++)
+    for (size_t w = 0; w < width(R); w++)
         out->at[r][w] = vf_from_vi(sums->at[r][w]);
 }
 
@@ -227,9 +234,9 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
     int s = 4 * half + part;
     UNROLL
     for (int g = from; g < to; g++) {
-        struct codes u[WIDTH];
+        struct codes u[WIDTH_MOST];
         UNROLL
-        for (size_t w = 0; w < WIDTH; w++) {
+        for (size_t w = 0; w < width(R); w++) {
             size_t output = t->output + w * LANES;
             vi x = apart ? vi_load(codes + (s * 8 + g) * QUANT_WORD + 4 * output)
                          : quant_code(type, unit, half, part, g, output);
@@ -239,7 +246,7 @@ INLINE void sums_add(enum dtype type, bool apart, size_t R, struct sums *sums, c
         for (size_t r = 0; r < R; r++) {
             vi x = vi_broadcast((const char *)q + r * t->x_stride + s * 32 + g * 4);
             UNROLL
-            for (size_t w = 0; w < WIDTH; w++)
+            for (size_t w = 0; w < width(R); w++)
                 sums->at[r][w] = vi_dot(wide(type, apart), sums->at[r][w], u[w], x);
         }
     }
@@ -254,7 +261,7 @@ INLINE void unit_32(enum dtype type, bool apart, bool looks_up, size_t R, struct
     struct sums sums;
     ask_step(asking);
     if (looks_up && t->row == 0)
-        levels_store(t, levels, unit);
+        levels_store(R, t, levels, unit);
     sums_start(type, apart, R, &sums, t, &x->start, looks_up ? &x->lift : NULL);
     sums_add(type, apart, R, &sums, t, unit, codes, x->q, 0, 0, 0, 8);
     if (looks_up) {
@@ -267,7 +274,7 @@ INLINE void unit_32(enum dtype type, bool apart, bool looks_up, size_t R, struct
     if (!quant_layout(type).mins)
         return;
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++) {
+    for (size_t w = 0; w < width(R); w++) {
         const char *m = unit + QUANT_SCALES + 2 * (t->output + w * LANES);
         vf mins = vf_from_f16((const uint16_t *)(const void *)m);
         UNROLL
@@ -302,10 +309,10 @@ INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *tota
 {
     struct quant_layout l = quant_layout(type);
     int pair = (l.sub == 16 ? 4 : 2) * half + fixed;
-    struct scales scales[WIDTH];
+    struct scales scales[WIDTH_MOST];
     ask_step(asking);
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++)
+    for (size_t w = 0; w < width(R); w++)
         scales[w] = pair_scales(type, R, unit, apart_scales, pair, t->output + w * LANES);
     UNROLL
     for (int i = 0; i < 2; i++) {
@@ -321,7 +328,7 @@ INLINE void add_pair(enum dtype type, bool apart, size_t R, struct results *tota
         UNROLL
         for (size_t r = 0; r < R; r++)
             UNROLL
-        for (size_t w = 0; w < WIDTH; w++)
+        for (size_t w = 0; w < width(R); w++)
             total->at[r][w] = vf_fma(scales[w].c[i], vf_from_vi(sums.at[r][w]), total->at[r][w]);
     }
 }
@@ -333,15 +340,15 @@ INLINE void add_pair_mins(enum dtype type, size_t R, struct sums *total, const s
 {
     struct quant_layout l = quant_layout(type);
     const int16_t *both = l.sub == 16 ? &x->sum16[2 * pair] : &x->sum32[2 * pair];
-    vi e[WIDTH];
+    vi e[WIDTH_MOST];
     UNROLL
-    for (size_t w = 0; w < WIDTH; w++)
+    for (size_t w = 0; w < width(R); w++)
         e[w] = pair_scales(type, R, unit, scales, pair, t->output + w * LANES).e;
     UNROLL
     for (size_t r = 0; r < R; r++) {
         vi sum = vi_broadcast((const char *)both + r * t->x_stride);
         UNROLL
-        for (size_t w = 0; w < WIDTH; w++)
+        for (size_t w = 0; w < width(R); w++)
             total->at[r][w] = vi_dot_pairs(total->at[r][w], e[w], sum);
     }
 }
@@ -359,7 +366,7 @@ INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, c
     UNROLL
     for (size_t r = 0; r < R; r++)
         UNROLL
-    for (size_t w = 0; w < WIDTH; w++)
+    for (size_t w = 0; w < width(R); w++)
         terms.at[r][w] = vf_set(0);
     if (apart) {
         for (int pair = 0; pair < pairs; pair++)
@@ -427,7 +434,7 @@ INLINE void tile_outputs(enum dtype type, bool apart, bool looks_up, size_t R, c
 /* The next R rows with all outputs of the panel. */
 INLINE void tile_rows(enum dtype type, bool apart, bool looks_up, size_t R, struct tile *t)
 {
-    for (t->output = 0; t->output < t->panel->outputs; t->output += WIDTH * LANES)
+    for (t->output = 0; t->output < t->panel->outputs; t->output += width(R) * LANES)
         tile_outputs(type, apart, looks_up, R, t);
     t->ask += (t->end - t->first) * steps_of(type) * t->ask_lines * 64;
     t->row += R;
