@@ -22,7 +22,7 @@ enum { ROWS = 3, VNNI = 0 };
 #endif
 
 /* Vectors of outputs. One row takes all outputs of a panel at once, so that memory is read in
- * order: without AVX-512 35 GB/s of 37, where half of them at a time read 7 to 30. */
+ * order: without AVX-512 35 to 37 GB/s of 37, where half of them at a time read 7 to 30. */
 enum { WIDTH_MOST = QUANT_OUTPUTS / LANES };
 
 INLINE size_t width(size_t R)
