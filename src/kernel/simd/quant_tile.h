@@ -11,8 +11,7 @@
 #include "kernel/simd/quant_code.h"
 #include "kernel/simd/some.h"
 
-/* Rows that fill the registers, and whether looking up d s pays off: without VNNI it loses up to
- * 15% with few rows and gains nothing with many. */
+/* Rows that fill the registers, and whether there are dot products of bytes. */
 #if defined(__AVX512VNNI__)
 enum { ROWS = 6, VNNI = 1 };
 #elif defined(__AVX512F__)
