@@ -17,12 +17,12 @@
  *       each sub-block b. Blocks of x are 256, too; t begins as 0 in each unit:
  *
  *           d = max |x| / 127,    q_k = x_k (127 / max |x|)
- *           t = t + c_b (sum_k u_k q_k - zero sum_k q_k), b ascending,  y = y + (d s) t,   and
- *           y = y - (d m) sum_b e_b sum_k q_k  where there is m
+ *           t = t + c_b (sum_k u_k q_k - zero sum_k q_k), b ascending,  y = y + (d s) t,   or
+ *           v = s t - (m sum_b e_b sum_k q_k),  y = y + d v  where there is m
  *
- * Each y = and t = is one fused multiply-add of float32, products in brackets rounded before, sums
- * of whole numbers rounded to float32; units follow one another in ascending order. A block of x
- * whose largest is not finite, or above QUANT_HUGE, has NaN for d, and one whose largest is below
+ * Each y =, t = and v = is one fused multiply-add of float32, products in brackets rounded before,
+ * sums of whole numbers rounded to float32; units follow one another in ascending order. A block of
+ * x whose largest is not finite, or above QUANT_HUGE, has NaN for d, and one whose largest is below
  * QUANT_TINY counts as zero.
  *
  * With d = 2^e (1 + j / QUANT_LEVELS) the product d s is exact, and so are two others: of 2^e and

@@ -186,10 +186,10 @@ static void round_x(double *out, const float *x, size_t n, size_t block)
 }
 
 /* Sums of a sub-block's whole numbers are exact. Of the roundings each term takes part in two of
- * its own, of d s and of a sum of whole numbers to float32 (or of d sum q, or d m); in one of each
- * of the up to 16 multiply-adds of sub-blocks in its unit; in one of each multiply-add of units
- * from its own on, two for a unit at most; and in that of y + bias. So all is within n u / (1 - n
- * u), n = 2 units + 19, of the sum of the magnitudes (Higham, 3.1, gamma_n), those of a weight
+ * its own, of d s and of a sum of whole numbers to float32 (or of d sum q, or m times it); in one
+ * of each of the up to 16 multiply-adds of sub-blocks in its unit; in one of each multiply-add of
+ * units from its own on, two for a unit at most; and in that of y + bias. So all is within n u / (1
+ * - n u), n = 2 units + 19, of the sum of the magnitudes (Higham, 3.1, gamma_n), those of a weight
  * being its scale times its code, the zero taken off, and its minimum. */
 static void hold_against_float64(const struct kernels *k, const struct problem *p, const float *y)
 {

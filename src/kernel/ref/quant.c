@@ -186,8 +186,9 @@ static float add_256(struct quant_layout l, float y, const struct unit *w,
         sum = fmaf((float)w->c[b], (float)products, sum);
         mins += w->e[b] * sums[b];
     }
-    y = fmaf(x->d * w->s, sum, y);
-    return l.mins ? fmaf(-(x->d * w->m), (float)mins, y) : y;
+    if (!l.mins)
+        return fmaf(x->d * w->s, sum, y);
+    return fmaf(x->d, fmaf(w->s, sum, -(w->m * (float)mins)), y);
 }
 
 static void quant_output(const struct quant_panel *t, size_t output)

@@ -124,18 +124,37 @@ INLINE vf float_of(const struct tile *t, const float *first, size_t r)
     return vf_set(*(const float *)(const void *)((const char *)first + r * t->x_stride));
 }
 
-/* y += (d s) t, or y -= (d s) t; s [QUANT_OUTPUTS] in f16. */
+/* Vector w of s or m, [QUANT_OUTPUTS] in f16. */
+INLINE vf scales_at(const struct tile *t, const char *s, size_t w)
+{
+    return vf_from_f16((const uint16_t *)(const void *)s + t->output + w * LANES);
+}
+
+/* y += (d s) t */
 INLINE void results_add(size_t R, struct results *y, const struct tile *t, const char *s,
-                        const float *d, const struct results *terms, bool minus)
+                        const float *d, const struct results *terms)
 {
     UNROLL
     for (size_t w = 0; w < width(R); w++) {
-        vf scale = vf_from_f16((const uint16_t *)(const void *)s + t->output + w * LANES);
-        if (minus)
-            scale = vf_negate(scale);
+        vf scale = scales_at(t, s, w);
         UNROLL
         for (size_t r = 0; r < R; r++)
             y->at[r][w] = vf_fma(vf_mul(float_of(t, d, r), scale), terms->at[r][w], y->at[r][w]);
+    }
+}
+
+/* y += d (s t - (m sum)) for sums of whole numbers. */
+INLINE void results_add_mins(size_t R, struct results *y, const struct tile *t, const char *unit,
+                             const float *d, const struct results *terms, const struct sums *sums)
+{
+    UNROLL
+    for (size_t w = 0; w < width(R); w++) {
+        vf s = scales_at(t, unit, w), m = vf_negate(scales_at(t, unit + QUANT_SCALES, w));
+        UNROLL
+        for (size_t r = 0; r < R; r++) {
+            vf v = vf_fma(s, terms->at[r][w], vf_mul(m, vf_from_vi(sums->at[r][w])));
+            y->at[r][w] = vf_fma(float_of(t, d, r), v, y->at[r][w]);
+        }
     }
 }
 
@@ -150,7 +169,7 @@ INLINE void levels_store(size_t R, const struct tile *t, float *levels, const ch
     UNROLL
     for (size_t w = 0; w < width(R); w++) {
         size_t output = t->output + w * LANES;
-        vf level = vf_from_f16((const uint16_t *)(const void *)s + output);
+        vf level = scales_at(t, s, w);
         vf step = vf_mul(level, vf_set(1.0f / QUANT_LEVELS));
         UNROLL
         for (size_t j = 0; j < QUANT_LEVELS; j++) {
@@ -268,14 +287,13 @@ INLINE void unit_32(enum dtype type, bool apart, bool looks_up, size_t R, struct
     } else {
         struct results terms;
         sums_round(R, &terms, &sums);
-        results_add(R, y, t, unit, &x->d, &terms, false);
+        results_add(R, y, t, unit, &x->d, &terms);
     }
     if (!quant_layout(type).mins)
         return;
     UNROLL
     for (size_t w = 0; w < width(R); w++) {
-        const char *m = unit + QUANT_SCALES + 2 * (t->output + w * LANES);
-        vf mins = vf_from_f16((const uint16_t *)(const void *)m);
+        vf mins = scales_at(t, unit + QUANT_SCALES, w);
         UNROLL
         for (size_t r = 0; r < R; r++)
             y->at[r][w] = vf_fma(float_of(t, &x->d_sum, r), mins, y->at[r][w]);
@@ -379,13 +397,13 @@ INLINE void unit_256(enum dtype type, bool apart, size_t R, struct results *y, c
                 add_pair_mins(type, R, &mins, t, unit, scales, x, pairs / 2 * half + fixed);
         }
     }
-    results_add(R, y, t, unit, &x->d, &terms, false);
-    if (!l.mins)
+    if (!l.mins) {
+        results_add(R, y, t, unit, &x->d, &terms);
         return;
+    }
     for (int pair = 0; pair < pairs && !along; pair++)
         add_pair_mins(type, R, &mins, t, unit, scales, x, pair);
-    sums_round(R, &terms, &mins);
-    results_add(R, y, t, unit + QUANT_SCALES, &x->d, &terms, true);
+    results_add_mins(R, y, t, unit, &x->d, &terms, &mins);
 }
 
 /* ---- A tile ---- */
