@@ -88,6 +88,15 @@ INLINE vi vi_add(vi a, vi b)
 }
 
 /* Each four lanes' sum in all of them. */
+/* The lanes of four vectors, each of -128 to 127, as bytes in order. Packing works within 128 bits.
+ */
+INLINE vi vi_bytes(const vi x[4])
+{
+    __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);
+    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second));
+}
+
 INLINE vi vi_add_fours(vi x)
 {
     x = _mm512_add_epi32(x, _mm512_shuffle_epi32(x, 0x4e));
@@ -222,6 +231,13 @@ INLINE vi vi_larger(vi a, vi b)
 INLINE vi vi_add(vi a, vi b)
 {
     return _mm256_add_epi32(a, b);
+}
+
+INLINE vi vi_bytes(const vi x[4])
+{
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i first = _mm256_packs_epi32(x[0], x[1]), second = _mm256_packs_epi32(x[2], x[3]);
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order);
 }
 
 INLINE vi vi_add_fours(vi x)

@@ -68,19 +68,32 @@ static void block_32(struct quant_block32 *out, const float *x)
     out->lift = quant_lift(out->d);
 }
 
+/* A vector of bytes q, and the sums of each 16 of them, four times each. The bytes stay in
+ * registers between: reading what was written in smaller pieces waits until that has reached the
+ * cache. */
+INLINE void bytes_and_sums(int8_t *q, int32_t *sums, const float *x, vf inverse)
+{
+    struct codes ones = {.u = vi_set_bytes(1)};
+    vi four[4];
+    for (size_t i = 0; i < 4; i++)
+        four[i] = vi_from_vf(vf_mul(vf_load(x + i * LANES), inverse));
+    vi bytes = vi_bytes(four);
+    vi_store(q, bytes);
+    vi_store(sums, vi_add_fours(vi_dot(false, vi_zero(), ones, bytes)));
+}
+
 static void block_256(struct quant_block256 *out, const float *x)
 {
     float inverse;
-    int32_t sums[64]; /* of 16, four times each */
-    struct codes ones = {.u = vi_set_bytes(1)};
+    int32_t sums[64];
     out->d = step_of(x, 256, false, &inverse);
-    if (inverse > 0)
-        for (size_t i = 0; i < 256; i += LANES)
-            store_bytes(out->q + i, vi_from_vf(vf_mul(vf_load(x + i), vf_set(inverse))));
-    else
+    if (inverse > 0) {
+        for (size_t i = 0; i < 256; i += 4 * LANES)
+            bytes_and_sums(out->q + i, sums + i / 4, x + i, vf_set(inverse));
+    } else {
         memset(out->q, 0, sizeof out->q);
-    for (size_t i = 0; i < 256; i += 4 * LANES)
-        vi_store(sums + i / 4, vi_add_fours(vi_dot(false, vi_zero(), ones, vi_load(out->q + i))));
+        memset(sums, 0, sizeof sums);
+    }
     __asm__("" : "+m"(sums)); /* from memory: taking vectors apart is slower */
     for (size_t i = 0; i < 16; i++) {
         out->sum16[i] = (int16_t)sums[4 * i];
