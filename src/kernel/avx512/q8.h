@@ -23,8 +23,7 @@
 #include "kernel/avx512/softmax.h"
 #include "kernel/chunk.h"
 
-/* Bytes asked for with a step: a chunk and its scales take fewer steps than a product has. */
-enum { Q8_BLOCK = 32, Q8_MOST_BLOCKS = 1024 / Q8_BLOCK, Q8_ASKED = 192 };
+enum { Q8_BLOCK = 32, Q8_MOST_BLOCKS = 1024 / Q8_BLOCK };
 
 /* The queries of a tile. */
 struct q8_queries {
@@ -44,6 +43,14 @@ struct q8_sums {
 INLINE void lanes_dot_bytes(__m512i *sum, __m512i a, __m512i b)
 {
     __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+}
+
+/* The same with four bytes of b in every lane. */
+INLINE void lanes_dot_four(__m512i *sum, __m512i a, const int8_t *b)
+{
+    __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0"
+                     : "+v"(*sum)
+                     : "v"(a), "m"(*(const int32_t *)(const void *)b));
 }
 
 INLINE __m512i lanes_load_bytes(const void *p)
@@ -85,11 +92,30 @@ INLINE __m512 q8_step(__m512 largest, float top)
                          _mm512_sub_ps(largest, largest));
 }
 
-/* The keys, or values, of a chunk. */
-static inline struct asking q8_ask(const struct absorb *t, const char *from)
+/* Keys or values of a chunk to ask for: two lines with each step of a product, which has just as
+ * many steps. Where there is nothing to ask for, it is what is there already: with a branch between
+ * its products gcc keeps each sum twice, and the values of six rows took 2.4 times as long. */
+struct q8_asking {
+    const char *at;
+    size_t stride;
+};
+
+/* This tile's part of what begins at `from`; NULL: nothing, `own` is what the tile reads. */
+static inline struct q8_asking q8_ask(const struct absorb *t, const char *from, const void *own)
 {
-    size_t bytes = chunk_bytes(DTYPE_Q8_0, t->head_dim);
-    return ask(t, from, Q8_ASKED, 1, size_ceil_div(bytes, Q8_ASKED));
+    if (!from)
+        return (struct q8_asking){own, 0};
+    for (size_t at = 0; t->part == 0 && at < t->head_dim * 4; at += 64)
+        _mm_prefetch(from + chunk_scales(t->head_dim) + at, _MM_HINT_T1);
+    size_t steps = t->head_dim / 2, stride = size_ceil_div(128, t->parts);
+    return (struct q8_asking){from + t->part * steps * stride, stride};
+}
+
+INLINE void q8_ask_step(struct q8_asking *a)
+{
+    _mm_prefetch(a->at, _MM_HINT_T1);
+    _mm_prefetch(a->at + 64, _MM_HINT_T1);
+    a->at += a->stride;
 }
 
 /* ---- Queries ---- */
@@ -126,47 +152,44 @@ static inline void q8_round_queries(const struct absorb *t, struct q8_queries *t
 
 /* ---- Scores ---- */
 
-/* The softmax of the chunk before, a part each few steps. */
-struct softmax_before {
-    struct span *w;
-    size_t c, part, parts;
-    size_t every, wait; /* steps between parts, and until the next */
-};
-
-INLINE void softmax_before_step(size_t R, struct softmax_before *s)
+/* Four dimensions of a block. */
+INLINE void q8_scores_step(size_t R, struct q8_sums *sums, const char *k,
+                           const struct q8_queries *q, size_t b, size_t g)
 {
-    if (s->part == s->parts || --s->wait > 0)
-        return;
-    softmax_part(DTYPE_Q8_0, R, s->w, s->c, s->part++);
-    s->wait = s->every;
+    __m512i flip = _mm512_set1_epi8(-128);
+    __m512i k0 = lanes_load_unsigned(k, flip), k1 = lanes_load_unsigned(k + 64, flip);
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        const int8_t *high = q->high[r][b] + 4 * g, *low = q->low[r][b] + 4 * g;
+        lanes_dot_four(&sums->high[r][0], k0, high);
+        lanes_dot_four(&sums->high[r][1], k1, high);
+        lanes_dot_four(&sums->low[r][0], k0, low);
+        lanes_dot_four(&sums->low[r][1], k1, low);
+    }
 }
 
-/* Adds block b of keys [32 half, 32 half + 32) of chunk c to the scores; the first sets them. */
+/* Adds block b of keys [32 half, 32 half + 32) of chunk c to the scores; the first sets them.
+ * Between runs of steps, parts [part, parts) of the softmax of the chunk before. */
 INLINE void q8_scores_block(size_t R, const struct panel *panel, const struct q8_queries *q,
-                            const uint16_t *scales, float (*s)[CHUNK], size_t half, size_t b,
-                            struct asking *asking, struct softmax_before *before)
+                            const uint16_t *scales, struct span *w, size_t c, size_t half, size_t b,
+                            struct q8_asking *asking, size_t part, size_t parts)
 {
     const char *k = (const char *)panel->k + (b * 8 * CHUNK + half * 32) * 4;
-    __m512i flip = _mm512_set1_epi8(-128);
+    float(*s)[CHUNK] = w->s[c];
     struct q8_sums sums;
     UNROLL
     for (size_t r = 0; r < R; r++) {
         sums.high[r][0] = sums.high[r][1] = _mm512_setzero_si512();
         sums.low[r][0] = sums.low[r][1] = _mm512_set1_epi32(q->begin[r][b]);
     }
-    for (size_t g = 0; g < 8; g++, k += CHUNK * 4) {
-        ask_step(asking, 1, Q8_ASKED);
-        __m512i k0 = lanes_load_unsigned(k, flip), k1 = lanes_load_unsigned(k + 64, flip);
-        UNROLL
-        for (size_t r = 0; r < R; r++) {
-            __m512i high = lanes_broadcast_bytes(q->high[r][b] + 4 * g);
-            __m512i low = lanes_broadcast_bytes(q->low[r][b] + 4 * g);
-            lanes_dot_bytes(&sums.high[r][0], k0, high);
-            lanes_dot_bytes(&sums.high[r][1], k1, high);
-            lanes_dot_bytes(&sums.low[r][0], k0, low);
-            lanes_dot_bytes(&sums.low[r][1], k1, low);
+    for (size_t g = 0; g < 8;) {
+        size_t end = part < parts ? g + (8 - g) / (parts - part) : 8;
+        for (; g < end; g++, k += CHUNK * 4) {
+            q8_ask_step(asking);
+            q8_scores_step(R, &sums, k, q, b, g);
         }
-        softmax_before_step(R, before);
+        if (part < parts)
+            softmax_part(DTYPE_Q8_0, R, w, c - 1, part++);
     }
     UNROLL
     for (size_t i = 0; i < 2; i++) {
@@ -187,16 +210,11 @@ INLINE void q8_scores(size_t R, const struct absorb *t, const struct q8_queries 
 {
     const char *k = t->panels[c]->k;
     const uint16_t *scales = (const uint16_t *)(const void *)(k + chunk_scales(t->head_dim));
-    struct asking asking = {0};
-    if (t->ahead)
-        asking = q8_ask(t, t->ahead[c].k);
-    size_t blocks = t->head_dim / Q8_BLOCK, every = 16 * blocks / (R + 2);
-    struct softmax_before before = {w, c - 1, 0, c > 0 ? R + 2 : 0, every, every};
+    struct q8_asking asking = q8_ask(t, t->ahead ? t->ahead[c].k : NULL, k);
+    size_t blocks = t->head_dim / Q8_BLOCK, parts = c > 0 ? R + 2 : 0;
     for (size_t i = 0; i < 2 * blocks; i++)
-        q8_scores_block(R, t->panels[c], q, scales, w->s[c], i / blocks, i % blocks, &asking,
-                        &before);
-    for (; before.part < before.parts; before.part++)
-        softmax_part(DTYPE_Q8_0, R, w, c - 1, before.part);
+        q8_scores_block(R, t->panels[c], q, scales, w, c, i / blocks, i % blocks, &asking,
+                        parts * i / (2 * blocks), parts * (i + 1) / (2 * blocks));
     if (t->score)
         t->score(t->context, c, w->s[c][0]);
     if (t->visible[c])
@@ -267,10 +285,26 @@ INLINE void q8_weigh_part(size_t R, const struct absorb *t, const struct span *w
     }
 }
 
-/* o of block `at` takes its chunk, blocks counted through the chunks of the span; between the
- * steps, the weights for the next block. */
+/* Four keys of a block. */
+INLINE void q8_values_step(size_t R, const struct q8_weights *now, struct q8_sums *sums,
+                           const char *v, size_t g)
+{
+    __m512i v0 = lanes_load_bytes(v), v1 = lanes_load_bytes(v + 64);
+    UNROLL
+    for (size_t r = 0; r < R; r++) {
+        __m512i high = lanes_broadcast_bytes(now->high[r] + 4 * g);
+        __m512i low = lanes_broadcast_bytes(now->low[r] + 4 * g);
+        lanes_dot_bytes(&sums->high[r][0], high, v0);
+        lanes_dot_bytes(&sums->high[r][1], high, v1);
+        lanes_dot_bytes(&sums->low[r][0], low, v0);
+        lanes_dot_bytes(&sums->low[r][1], low, v1);
+    }
+}
+
+/* o of block `at` takes its chunk, blocks counted through the chunks of the span; between runs
+ * of steps, the weights for the next block. */
 INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span *w,
-                            struct q8_weights y[2], size_t at, struct asking *asking)
+                            struct q8_weights y[2], size_t at, struct q8_asking *asking)
 {
     size_t blocks = t->head_dim / Q8_BLOCK, c = at / blocks, b = at % blocks;
     bool more = at + 1 < t->chunks * blocks;
@@ -284,20 +318,15 @@ INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span 
         sums.high[r][0] = sums.high[r][1] = _mm512_setzero_si512();
         sums.low[r][0] = sums.low[r][1] = _mm512_setzero_si512();
     }
-    for (size_t g = 0; g < CHUNK; g += 4, v += Dv * 4) {
-        ask_step(asking, 1, Q8_ASKED);
-        __m512i v0 = lanes_load_bytes(v), v1 = lanes_load_bytes(v + 64);
-        UNROLL
-        for (size_t r = 0; r < R; r++) {
-            __m512i high = lanes_broadcast_bytes(now->high[r] + g);
-            __m512i low = lanes_broadcast_bytes(now->low[r] + g);
-            lanes_dot_bytes(&sums.high[r][0], high, v0);
-            lanes_dot_bytes(&sums.high[r][1], high, v1);
-            lanes_dot_bytes(&sums.low[r][0], low, v0);
-            lanes_dot_bytes(&sums.low[r][1], low, v1);
+    size_t parts = more ? 2 * R + 1 : 1;
+    for (size_t part = 0, g = 0; part < parts; part++) {
+        size_t end = 16 * (part + 1) / parts;
+        for (; g < end; g++, v += Dv * 4) {
+            q8_ask_step(asking);
+            q8_values_step(R, now, &sums, v, g);
         }
         if (more)
-            q8_weigh_part(R, t, w, (at + 1) / blocks, (at + 1) % blocks, next, g / 4);
+            q8_weigh_part(R, t, w, (at + 1) / blocks, (at + 1) % blocks, next, part);
     }
     UNROLL
     for (size_t r = 0; r < R; r++) {
@@ -316,7 +345,7 @@ INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span 
 INLINE void q8_span(size_t R, const struct absorb *t, const void *queries, struct span *w)
 {
     size_t blocks = t->head_dim / Q8_BLOCK, all = t->chunks * blocks;
-    struct asking asking = {0};
+    struct q8_asking asking = {0};
     struct q8_weights y[2];
     for (size_t c = 0; c < t->chunks; c++)
         q8_scores(R, t, queries, w, c);
@@ -324,8 +353,8 @@ INLINE void q8_span(size_t R, const struct absorb *t, const void *queries, struc
     for (size_t part = 0; part <= 2 * R; part++)
         q8_weigh_part(R, t, w, 0, 0, &y[0], part);
     for (size_t i = 0; i < all; i++) {
-        if (t->ahead && i % blocks == 0)
-            asking = q8_ask(t, t->ahead[i / blocks].v);
+        if (i % blocks == 0)
+            asking = q8_ask(t, t->ahead ? t->ahead[i / blocks].v : NULL, t->panels[i / blocks]->v);
         q8_values_block(R, t, w, y, i, &asking);
     }
 }
