@@ -88,10 +88,9 @@ static void store(struct data *d, enum dtype type)
         chunk_store(type, D, d->k_chunks + i / CHUNK * bytes, d->v_chunks + i / CHUNK * bytes,
                     i % CHUNK, d->k + i * D, d->v + i * D);
     for (size_t i = 0; i < d->S; i++) {
-        if (i % CHUNK == 0) {
-            chunk_unpack_keys(unpack_ref, type, D, keys, d->k_chunks + i / CHUNK * bytes);
-            chunk_unpack_values(unpack_ref, type, D, values, d->v_chunks + i / CHUNK * bytes);
-        }
+        if (i % CHUNK == 0)
+            unpack_chunk_ref(type, D, keys, values, d->k_chunks + i / CHUNK * bytes,
+                             d->v_chunks + i / CHUNK * bytes);
         for (size_t j = 0; j < D; j++) {
             d->stored_k[i * D + j] = keys[j * CHUNK + i % CHUNK];
             d->stored_v[i * D + j] = values[i % CHUNK * Dv + j];

@@ -43,12 +43,4 @@ void chunk_store(enum dtype type, size_t D, void *k_chunk, void *v_chunk, size_t
 void chunk_copy(enum dtype type, size_t D, void *k_to, void *v_to, const void *k_from,
                 const void *v_from, size_t count);
 
-/* One side of a chunk to float32, exactly: keys [Dv][CHUNK], values [CHUNK][Dv]. `unpack` is a
- * table's. */
-typedef void unpack_function(enum dtype type, float *out, const void *in, size_t n);
-void chunk_unpack_keys(unpack_function *unpack, enum dtype type, size_t D, float *out,
-                       const void *k_chunk);
-void chunk_unpack_values(unpack_function *unpack, enum dtype type, size_t D, float *out,
-                         const void *v_chunk);
-
 #endif

@@ -175,8 +175,7 @@ static void load(struct panel *panel, char *memory, const struct chunk_rows *row
     if (rows->type == form)
         return;
     float *k = (float *)(void *)memory, *v = k + Dv * CHUNK;
-    chunk_unpack_keys(unpack_avx512, rows->type, D, k, rows->k);
-    chunk_unpack_values(unpack_avx512, rows->type, D, v, rows->v);
+    unpack_chunk_avx512(rows->type, D, k, v, rows->k, rows->v);
     panel->k = k;
     panel->v = v;
 }

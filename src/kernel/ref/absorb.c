@@ -16,8 +16,7 @@ void panel_load_ref(struct panel *panel, void *memory, const struct chunk_rows *
     *panel = (struct panel){k, v, Dv, rows->from, rows->to, DTYPE_F32};
     if (rows->packed) {
         v = k + Dv * CHUNK;
-        chunk_unpack_keys(unpack_ref, rows->type, D, k, rows->k);
-        chunk_unpack_values(unpack_ref, rows->type, D, v, rows->v);
+        unpack_chunk_ref(rows->type, D, k, v, rows->k, rows->v);
         panel->v = v;
         return;
     }

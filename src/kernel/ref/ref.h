@@ -20,6 +20,8 @@ void geglu_ref(float *y, const float *gate, const float *up, size_t n);
 void add_ref(float *y, const float *x, size_t n);
 void softcap_ref(float *s, size_t n, float cap);
 void additive_ref(float *s, const float *q, const float *w, const float *k, size_t D);
+void unpack_chunk_ref(enum dtype type, size_t D, float *k, float *v, const void *k_chunk,
+                      const void *v_chunk); /* keys [Dv][CHUNK], values [CHUNK][Dv] */
 void panel_load_ref(struct panel *panel, void *memory, const struct chunk_rows *rows, size_t D,
                     enum panel_use use);
 void absorb_ref(const struct absorb *tile);

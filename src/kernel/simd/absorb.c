@@ -9,38 +9,62 @@
 #include "kernel/simd/ops.h"
 #include "kernel/simd/simd.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum {
     ROWS = LANES == 16 ? TILE_ROWS_AVX512 : TILE_ROWS_AVX2,
     WIDTH = LANES == 16 ? 4 : 2, /* vectors: 24 of 32 registers, or 12 of 16, hold sums */
     COLUMNS = WIDTH * LANES,
 };
 
+/* The right side of a product, in float32, float16 or bfloat16, which are widened as they are
+ * loaded. */
+struct right {
+    const char *at;    /* [to] rows */
+    size_t stride;     /* bytes from row to row */
+    const char *ahead; /* the same of a panel that is read soon, to ask for; NULL: nothing */
+};
+
 struct product {
     size_t from, to; /* the terms of the sums */
     const float *a;  /* [R][a_stride] */
     size_t a_stride;
-    const float *b; /* [to][b_stride] */
-    size_t b_stride;
+    struct right b;
     float *c; /* [R][c_stride] */
     size_t c_stride;
 };
 
-/* c = a b, or with `scale` [R] c = scale c + a b, over R rows and W vectors. With `use` [R], term k
- * counts in row r only where bit k of use[r] is set. R, W and what is NULL are constants where this
- * is inlined. */
-static inline __attribute__((always_inline)) void
-product(const struct product *t, size_t R, size_t W, const float *scale, const uint64_t *use)
+INLINE vf load_as(enum dtype form, const char *p)
 {
+    if (form == DTYPE_F16)
+        return vf_from_f16((const uint16_t *)(const void *)p);
+    if (form == DTYPE_BF16)
+        return vf_from_bf16((const uint16_t *)(const void *)p);
+    return vf_load((const float *)(const void *)p);
+}
+
+/* c = a b, or with `scale` [R] c = scale c + a b, over R rows and W vectors. With `use` [R], term k
+ * counts in row r only where bit k of use[r] is set. The form, R, W and what is NULL are constants
+ * where this is inlined. Where a step that asks has nothing to ask for, it asks for what it reads.
+ */
+INLINE void product(enum dtype form, bool asks, const struct product *t, size_t R, size_t W,
+                    const float *scale, const uint64_t *use)
+{
+    size_t vector = dtype_size(form, LANES);
     vf sum[ROWS][WIDTH];
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
             sum[r][w] = scale
                             ? vf_mul(vf_set(scale[r]), vf_load(t->c + r * t->c_stride + w * LANES))
                             : vf_set(0);
-    for (size_t k = t->from; k < t->to; k++) {
+    const char *row = t->b.at + t->from * t->b.stride;
+    const char *ahead = t->b.ahead ? t->b.ahead + t->from * t->b.stride : row;
+    for (size_t k = t->from; k < t->to; k++, row += t->b.stride, ahead += t->b.stride) {
         vf b[WIDTH];
+        if (asks)
+            __builtin_prefetch(ahead, 0, 2);
         for (size_t w = 0; w < W; w++)
-            b[w] = vf_load(t->b + k * t->b_stride + w * LANES);
+            b[w] = load_as(form, row + w * vector);
         for (size_t r = 0; r < R; r++) {
             if (use && !(use[r] >> k & 1))
                 continue;
@@ -54,15 +78,23 @@ product(const struct product *t, size_t R, size_t W, const float *scale, const u
             vf_store(t->c + r * t->c_stride + w * LANES, sum[r][w]);
 }
 
-/* The product over R rows and all columns of c, `columns` of them, a multiple of VALUE_ALIGN. */
-static inline __attribute__((always_inline)) void
-product_columns(struct product t, size_t R, size_t columns, const float *scale, const uint64_t *use)
+/* The product over R rows and all columns of c, `columns` of them, a multiple of VALUE_ALIGN. Each
+ * line of memory is asked for once. */
+INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t R, size_t columns,
+                            const float *scale, const uint64_t *use)
 {
-    size_t j = 0;
-    for (; j + COLUMNS <= columns; j += COLUMNS, t.b += COLUMNS, t.c += COLUMNS)
-        product(&t, R, WIDTH, scale, use);
-    for (; j < columns; j += LANES, t.b += LANES, t.c += LANES)
-        product(&t, R, 1, scale, use);
+    size_t vector = dtype_size(form, LANES), step;
+    struct right all = t.b;
+    for (size_t j = 0; j < columns; j += step, t.c += step) {
+        size_t at = j / LANES * vector;
+        t.b.at = all.at + at;
+        t.b.ahead = all.ahead && at % 64 == 0 ? all.ahead + at : NULL;
+        step = j + COLUMNS <= columns ? COLUMNS : LANES;
+        if (step == COLUMNS)
+            product(form, asks, &t, R, WIDTH, scale, use);
+        else
+            product(form, asks, &t, R, 1, scale, use);
+    }
 }
 
 /* Turns a row of scores into probabilities in place and moves (m, d) on. Returns the factor for o;
@@ -99,52 +131,89 @@ static inline float softmax_row(float s[CHUNK], uint64_t visible, float *m, floa
     return scale;
 }
 
-static inline __attribute__((always_inline)) void absorb_rows(const struct absorb *t, size_t R)
+/* Of tiles that share in asking, the first does it all. */
+INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size_t R)
 {
-    size_t D = t->head_dim, Dv = value_stride(D);
+    size_t D = t->head_dim, Dv = value_stride(D), size = dtype_size(form, 1);
+    const struct stored_chunk *ahead = asks && t->part == 0 ? t->ahead : NULL;
     float s[ROWS][CHUNK], scale[ROWS];
 
     for (size_t c = 0; c < t->chunks; c++) {
         const struct panel *panel = t->panels[c];
         const uint64_t *visible = t->visible[c];
-        struct product qk = {0, D, t->q, D, panel->k, CHUNK, s[0], CHUNK};
-        product_columns(qk, R, CHUNK, NULL, NULL);
+        struct right k = {panel->k, CHUNK * size, ahead ? ahead[c].k : NULL};
+        struct right v = {panel->v, panel->v_stride * size, ahead ? ahead[c].v : NULL};
+
+        struct product qk = {0, D, t->q, D, k, s[0], CHUNK};
+        product_columns(form, asks, qk, R, CHUNK, NULL, NULL);
         if (t->score)
             t->score(t->context, c, s[0]);
         for (size_t r = 0; r < R; r++)
             scale[r] = softmax_row(s[r], visible ? visible[r] : UINT64_MAX, t->m + r, t->d + r);
 
-        struct product pv = {panel->from, panel->to,       s[0], CHUNK,
-                             panel->v,    panel->v_stride, t->o, Dv};
+        struct product pv = {panel->from, panel->to, s[0], CHUNK, v, t->o, Dv};
         if (visible && !t->finite[c])
-            product_columns(pv, R, Dv, scale, visible);
+            product_columns(form, asks, pv, R, Dv, scale, visible);
         else
-            product_columns(pv, R, Dv, scale, NULL);
+            product_columns(form, asks, pv, R, Dv, scale, NULL);
     }
+}
+
+INLINE void absorb_form(enum dtype form, bool asks, const struct absorb *t)
+{
+    switch (t->rows) {
+    case 1:
+        absorb_rows(form, asks, t, 1);
+        break;
+    case 2:
+        absorb_rows(form, asks, t, 2);
+        break;
+    case 3:
+        absorb_rows(form, asks, t, 3);
+        break;
+    case 4:
+        absorb_rows(form, asks, t, 4);
+        break;
+    case 5:
+        absorb_rows(form, asks, t, 5);
+        break;
+    case 6:
+        absorb_rows(form, asks, t, 6);
+        break;
+    }
+}
+
+static void absorb_f32(const struct absorb *t)
+{
+    absorb_form(DTYPE_F32, false, t);
+}
+
+static void absorb_f32_asking(const struct absorb *t)
+{
+    absorb_form(DTYPE_F32, true, t);
+}
+
+static void absorb_f16(const struct absorb *t)
+{
+    absorb_form(DTYPE_F16, true, t);
+}
+
+static void absorb_bf16(const struct absorb *t)
+{
+    absorb_form(DTYPE_BF16, true, t);
 }
 
 void SIMD(absorb)(const struct absorb *t)
 {
-    switch (t->rows) {
-    case 1:
-        absorb_rows(t, 1);
-        break;
-    case 2:
-        absorb_rows(t, 2);
-        break;
-    case 3:
-        absorb_rows(t, 3);
-        break;
-    case 4:
-        absorb_rows(t, 4);
-        break;
-    case 5:
-        absorb_rows(t, 5);
-        break;
-    case 6:
-        absorb_rows(t, 6);
-        break;
-    }
+    enum dtype form = t->panels[0]->form;
+    if (form == DTYPE_F16)
+        absorb_f16(t);
+    else if (form == DTYPE_BF16)
+        absorb_bf16(t);
+    else if (t->ahead && t->part == 0)
+        absorb_f32_asking(t);
+    else
+        absorb_f32(t);
 }
 
 void SIMD(merge)(const struct partials *into, const struct partials *from, size_t rows, size_t D)

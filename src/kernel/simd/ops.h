@@ -22,6 +22,8 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
     void add_##set(float *y, const float *x, size_t n);                                            \
     void softcap_##set(float *s, size_t n, float cap);                                             \
     void additive_##set(float *s, const float *q, const float *w, const float *k, size_t D);       \
+    void unpack_chunk_##set(enum dtype type, size_t D, float *k, float *v, const void *k_chunk,    \
+                            const void *v_chunk);                                                  \
     void panel_load_##set(struct panel *panel, void *memory, const struct chunk_rows *rows,        \
                           size_t D, enum panel_use use);                                           \
     void absorb_##set(const struct absorb *tile);                                                  \

@@ -1,4 +1,4 @@
-/* One chunk of one head brought into the form of absorb: keys across, values in rows, float32. */
+/* One chunk of one head brought into the form of absorb: keys across, values in rows. */
 #include "kernel/chunk.h"
 #include "kernel/simd/ops.h"
 #include "kernel/simd/simd.h"
@@ -20,17 +20,19 @@ static void put_columns(float *k, size_t at, const float *block, size_t D)
             k[i * CHUNK + at + j] = block[j * D + i];
 }
 
-/* A packed chunk is in form already; only its type may be another. */
-static void load_packed(struct panel *panel, float *memory, const struct chunk_rows *rows, size_t D)
+/* A packed chunk is in form already; only its type may be another. For a tile or two that is
+ * widened as it is read, but of Q8_0, and else once for all. */
+static void load_packed(struct panel *panel, float *memory, const struct chunk_rows *rows, size_t D,
+                        enum panel_use use)
 {
     size_t Dv = value_stride(D);
-    *panel = (struct panel){rows->k, rows->v, Dv, rows->from, rows->to, DTYPE_F32};
-    if (rows->type == DTYPE_F32)
+    *panel = (struct panel){rows->k, rows->v, Dv, rows->from, rows->to, rows->type};
+    if (rows->type == DTYPE_F32 || (use == PANEL_ONCE && rows->type != DTYPE_Q8_0))
         return;
-    chunk_unpack_keys(SIMD(unpack), rows->type, D, memory, rows->k);
-    chunk_unpack_values(SIMD(unpack), rows->type, D, memory + Dv * CHUNK, rows->v);
+    SIMD(unpack_chunk)(rows->type, D, memory, memory + Dv * CHUNK, rows->k, rows->v);
     panel->k = memory;
     panel->v = memory + Dv * CHUNK;
+    panel->form = DTYPE_F32;
 }
 
 /* What does not exist is zero. The place of the values holds each block of keys first. */
@@ -40,7 +42,7 @@ void SIMD(panel_load)(struct panel *panel, void *memory, const struct chunk_rows
     size_t Dv = value_stride(D);
     float *k = memory, *v = k + D * CHUNK;
     if (rows->packed) {
-        load_packed(panel, memory, rows, D);
+        load_packed(panel, memory, rows, D, use);
         return;
     }
     bool in_place = rows->type == DTYPE_F32 && D == Dv && use == PANEL_ONCE &&

@@ -141,6 +141,13 @@ static inline vf vf_from_i8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
 }
 
+/* Byte i of each of LANES words, signed. */
+static inline vf vf_from_byte(const void *words, int i)
+{
+    __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(words), (unsigned)(24 - 8 * i));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(x, 24));
+}
+
 /* Rows to columns: LANES vectors of LANES floats, in place. Four stages of 2 x 2 exchanges, of
  * floats, pairs, quarters and halves. */
 static inline void vf_transpose(vf r[16])
@@ -305,6 +312,12 @@ static inline vf vf_from_bf16(const uint16_t *p)
 static inline vf vf_from_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
+}
+
+static inline vf vf_from_byte(const void *words, int i)
+{
+    __m256i x = _mm256_slli_epi32(_mm256_loadu_si256(words), 24 - 8 * i);
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(x, 24));
 }
 
 static inline void vf_transpose(vf r[8])
