@@ -32,9 +32,6 @@ int print_json(json_t *object);
 /* A JSON string of any bytes: those that are no UTF-8 become U+FFFD. */
 json_t *json_text(const char *bytes, size_t length);
 
-/* Whether `name` is a file type of tributary/quantize.h. */
-bool file_type_known(const char *name);
-
 enum { THREADS_MOST = 1024 }; /* that any call takes */
 
 /* Reads all of a file, standard input for "-"; the caller frees *text. One NUL byte stands behind.

@@ -4,10 +4,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "commands.h"
-#include "tributary/quantize.h"
 
 static volatile sig_atomic_t caught;
 
@@ -93,14 +91,6 @@ json_t *json_text(const char *bytes, size_t length)
     whole = json_stringn(mended, used);
     free(mended);
     return whole;
-}
-
-bool file_type_known(const char *name)
-{
-    for (size_t i = 0; trib_file_type(i); i++)
-        if (strcasecmp(trib_file_type(i), name) == 0)
-            return true;
-    return false;
 }
 
 trib_status read_all(const char *path, char **text, size_t *length, trib_error *error)

@@ -8,6 +8,7 @@
 
 struct values {
     const char *type;
+    bool pure;
     size_t threads;
     bool json;
 };
@@ -16,6 +17,8 @@ static const struct option_row options[] = {
     {"type", 't', OPTION_STRING, offsetof(struct values, type), "TYPE",
      "f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, iq4_nl, "
      "iq4_xs, q3_k_l, q3_k_m, q3_k_s or q2_k (q4_k_m)"},
+    {"pure", 0, OPTION_FLAG, offsetof(struct values, pure), NULL,
+     "all matrices in one type: no mix"},
     {"threads", 0, OPTION_SIZE, offsetof(struct values, threads), "N",
      "threads to use (one for each processor)"},
     {"json", 0, OPTION_FLAG, offsetof(struct values, json), NULL, "print one JSON object"},
@@ -55,12 +58,13 @@ static int run(const struct command *self, int argc, char **argv)
     int first, status = options_parse(self, argc, argv, &v, &first);
     if (status >= 0)
         return status;
-    if (!file_type_known(v.type))
+    if (!trib_file_type_find(v.type))
         return options_complain(self, "type", "a file type that --help names", v.type);
     if (v.threads > THREADS_MOST)
         return options_complain(self, "threads", "at most 1024", "more");
     struct written_progress progress;
     how.type = v.type;
+    how.pure = v.pure;
     how.threads = (int)v.threads;
     how.progress = written_show;
     how.progress_context = written_open(&progress);
@@ -76,9 +80,10 @@ const struct command quantize_command = {
     .summary = "Write a model in fewer bits",
     .description =
         "Reads a model of any types and writes it as GGUF in those of a file type, as llama.cpp\n"
-        "names and mixes them: q4_k_m is 4 bits for most matrices and 6 for those where errors\n"
-        "cost most. Norms keep their type. The K and IQ4 types are searched for the scales of\n"
-        "least error. IN is a GGUF file, any part of one in several, or a folder as downloaded\n"
+        "names and mixes them: q4_k_m, in short q4_k, is 4 bits for most matrices and 6 for those\n"
+        "where errors cost most. Norms keep their type. The K and IQ4 types are searched for the\n"
+        "scales of least error. IN is a GGUF file, any part of one in several, or a folder as "
+        "downloaded\n"
         "from Hugging Face. OUT appears whole or not at all.",
     .operands_least = 2,
     .operands_most = 2,

@@ -15,6 +15,7 @@ struct values {
 
 static const struct option_row options[] = {
     {"type", 't', OPTION_STRING, HOW(type), "TYPE", "a file type of 'trib quantize' (q8_0)"},
+    {"pure", 0, OPTION_FLAG, HOW(pure), NULL, "all matrices in one type: no mix"},
     {"seed", 's', OPTION_SEED, HOW(seed), "N", "of the weights; the same seed, the same file (1)"},
     {"layers", 'L', OPTION_SIZE, HOW(layers), "N", "blocks, in place of the shape's"},
     {"width", 'E', OPTION_SIZE, HOW(width), "N", "numbers of a token between the blocks"},
@@ -50,7 +51,7 @@ static int run(const struct command *self, int argc, char **argv)
                 argv[first]);
         return EXIT_USAGE;
     }
-    if (!file_type_known(v.how.type))
+    if (!trib_file_type_find(v.how.type))
         return options_complain(self, "type", "a file type of 'trib quantize'", v.how.type);
     if (v.threads > THREADS_MOST)
         return options_complain(self, "threads", "at most 1024", "more");

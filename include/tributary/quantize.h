@@ -24,6 +24,9 @@ extern "C" {
  * those where errors cost most. */
 const char *trib_file_type(size_t i);
 
+/* The file type that `name` stands for, in any case, "q4_k" for "q4_k_m"; NULL: none. */
+const char *trib_file_type_find(const char *name);
+
 /* Is told of the elements that are written, from the thread that called. False gives up: the call
  * returns TRIB_STOPPED, and nothing is written. */
 typedef bool trib_progress(void *context, uint64_t done, uint64_t total);
@@ -32,12 +35,13 @@ typedef bool trib_progress(void *context, uint64_t done, uint64_t total);
 
 typedef struct trib_quantize_options {
     const char *type;        /* a file type */
+    bool pure;               /* all matrices in one type: no mix */
     int threads;             /* 0: one for each processor */
     trib_progress *progress; /* or NULL */
     void *progress_context;  /* of progress */
 } trib_quantize_options;
 
-trib_quantize_options trib_quantize_options_default(void); /* {"q4_k_m", 0, NULL, NULL} */
+trib_quantize_options trib_quantize_options_default(void); /* {"q4_k_m"} */
 
 /* What was done. Bytes are of tensors. */
 typedef struct trib_quantize_report {
@@ -63,6 +67,7 @@ trib_status trib_quantize(const char *in, const char *out, const trib_quantize_o
 typedef struct trib_synth_options {
     const char *shape; /* see trib_synth_shape */
     const char *type;  /* a file type */
+    bool pure;         /* as above */
     uint64_t seed;
     size_t layers;     /* L */
     size_t width;      /* E */

@@ -24,6 +24,12 @@ const char *trib_file_type(size_t i)
     return type ? type->name : NULL;
 }
 
+const char *trib_file_type_find(const char *name)
+{
+    const struct file_type *type = file_type_find(name);
+    return type ? type->name : NULL;
+}
+
 /* What all tensors share. */
 struct job {
     struct file_job common;
@@ -119,7 +125,7 @@ static trib_status write_quantised(struct job *job, const char *out, const struc
                                    trib_error *error)
 {
     const struct gguf *file = job->common.file;
-    struct mix_model model = {0};
+    struct mix_model model = {.pure = job->options.pure};
     struct tensor_job *tensors = calloc(file->tensor_count + 1, sizeof *tensors);
     struct gguf_writer *writer = gguf_writer_open();
     trib_status status = TRIB_OK;

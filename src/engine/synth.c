@@ -210,7 +210,8 @@ static trib_status resolve(struct synth *s, trib_error *error)
     trib_status status = check(o, error);
     s->model = (struct mix_model){.layers = o->layers,
                                   .heads_per_kv_head = o->heads / (o->kv_heads ? o->kv_heads : 1),
-                                  .tied = o->tied};
+                                  .tied = o->tied,
+                                  .pure = o->pure};
     return status == TRIB_OK ? job_threads(&o->threads, error) : status;
 }
 

@@ -47,6 +47,11 @@ const struct file_type *file_type_at(size_t i)
 
 const struct file_type *file_type_find(const char *name)
 {
+    static const char *const short_names[][2] = {
+        {"q3_k", "q3_k_m"}, {"q4_k", "q4_k_m"}, {"q5_k", "q5_k_m"}};
+    for (size_t i = 0; i < sizeof short_names / sizeof short_names[0]; i++)
+        if (strcasecmp(short_names[i][0], name) == 0)
+            name = short_names[i][1];
     for (size_t i = 0; i < TYPES; i++)
         if (strcasecmp(types[i].name, name) == 0)
             return &types[i];
@@ -176,6 +181,8 @@ static enum dtype wanted(const struct file_type *f, const struct mix_model *m, s
     enum number number = (enum number)f->number;
     size_t layer = layer_of(name);
     bool is_embedding = slice_is(name, "token_embd.weight");
+    if (m->pure)
+        return f->type;
     if (slice_is(name, "output.weight") || (m->tied && is_embedding))
         return output_type(f->type, row);
     if (is_embedding)

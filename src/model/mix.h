@@ -20,16 +20,18 @@ struct file_type {
     enum dtype type; /* of most matrices */
 };
 
-/* File type i, or NULL after the last; and the one of that name, in any case, or NULL. */
+/* File type i, or NULL after the last; and the one of that name, in any case and also without the
+ * "_m" of "q4_k_m", or NULL. */
 const struct file_type *file_type_at(size_t i);
 const struct file_type *file_type_find(const char *name);
 
-/* What of a model the choice depends on. */
+/* What the choice depends on beside the tensor. */
 struct mix_model {
     size_t layers;
     size_t heads_per_kv_head;
     size_t experts;
     bool tied; /* no output.weight: the embedding is the output matrix too */
+    bool pure; /* no mix: one type for all */
 };
 
 struct mix_choice {

@@ -279,6 +279,34 @@ static void metadata_is_carried_over(void **state)
     gguf_close(after);
 }
 
+static void pure_files_have_one_type(void **state)
+{
+    (void)state;
+    trib_synth_options drawn = trib_synth_options_default();
+    trib_quantize_options o = trib_quantize_options_default();
+    drawn.type = "f32";
+    synth(in_path, drawn);
+    o.type = "Q4_K"; /* of which the mix is q4_k_m */
+    for (int pure = 0; pure < 2; pure++) {
+        size_t same = 0, others = 0;
+        trib_error error;
+        o.pure = pure;
+        if (trib_quantize(in_path, out_path, &o, NULL, &error) != TRIB_OK)
+            fail_msg("%s", error.message);
+        struct gguf *file = open_file(out_path);
+        for (size_t i = 0; i < file->tensor_count; i++)
+            if (file->tensors[i].dims == 2)
+                *(file->tensors[i].type == DTYPE_Q4_K ? &same : &others) += 1;
+        assert_int_equal(number(file, "general.file_type"), 15);
+        assert_true(same > 0);
+        assert_int_equal(others == 0, pure);
+        gguf_close(file);
+    }
+    assert_string_equal(trib_file_type_find("q5_K"), "q5_k_m");
+    assert_string_equal(trib_file_type_find("BF16"), "bf16");
+    assert_null(trib_file_type_find("q7_k"));
+}
+
 static void expect_refusal(const trib_quantize_options *options, trib_status status,
                            const char *what)
 {
@@ -369,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(tensors_get_the_types_of_llama_cpp),
+        CASE(pure_files_have_one_type),
         CASE(threads_change_no_byte),
         CASE(synthetic_weights_have_their_deviation),
         CASE(synthetic_models_run),
