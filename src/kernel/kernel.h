@@ -49,6 +49,12 @@ struct panel {
     enum dtype form; /* of the elements */
 };
 
+/* Bytes of an element of form F32, F16 or BF16. */
+static inline size_t form_size(enum dtype form)
+{
+    return form == DTYPE_F32 ? 4 : 2;
+}
+
 /* The stored keys and values of a chunk that is read soon; NULL: of none. */
 struct stored_chunk {
     const char *k, *v;

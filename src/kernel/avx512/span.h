@@ -41,15 +41,10 @@ INLINE struct reach reach_of(const uint64_t *visible, size_t rows)
     return (struct reach){(size_t)__builtin_ctzll(any), CHUNK - (size_t)__builtin_clzll(any)};
 }
 
-/* Elements that one step takes of a sum, and their bytes. */
+/* Elements that one step takes of a sum. */
 INLINE size_t form_numbers(enum dtype form)
 {
     return form == DTYPE_BF16 ? 2 : 1;
-}
-
-INLINE size_t form_size(enum dtype form)
-{
-    return form == DTYPE_F32 ? 4 : 2;
 }
 
 /* ---- Scores ---- */

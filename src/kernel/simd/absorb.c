@@ -50,7 +50,7 @@ INLINE vf load_as(enum dtype form, const char *p)
 INLINE void product(enum dtype form, bool asks, const struct product *t, size_t R, size_t W,
                     const float *scale, const uint64_t *use)
 {
-    size_t vector = dtype_size(form, LANES);
+    size_t vector = LANES * form_size(form);
     vf sum[ROWS][WIDTH];
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
@@ -83,7 +83,7 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
 INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t R, size_t columns,
                             const float *scale, const uint64_t *use)
 {
-    size_t vector = dtype_size(form, LANES), step;
+    size_t vector = LANES * form_size(form), step;
     struct right all = t.b;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
         size_t at = j / LANES * vector;
@@ -134,7 +134,7 @@ static inline float softmax_row(float s[CHUNK], uint64_t visible, float *m, floa
 /* Of tiles that share in asking, the first does it all. */
 INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size_t R)
 {
-    size_t D = t->head_dim, Dv = value_stride(D), size = dtype_size(form, 1);
+    size_t D = t->head_dim, Dv = value_stride(D), size = form_size(form);
     const struct stored_chunk *ahead = asks && t->part == 0 ? t->ahead : NULL;
     float s[ROWS][CHUNK], scale[ROWS];
 
