@@ -6,10 +6,16 @@
  * per step. A row's accumulators never meet another row's, so its bits do not depend on its
  * neighbours.
  */
+#include "kernel/chunk.h"
 #include "kernel/simd/ops.h"
 #include "kernel/simd/simd.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 4")
+#endif
 
 enum {
     ROWS = LANES == 16 ? TILE_ROWS_AVX512 : TILE_ROWS_AVX2,
@@ -17,12 +23,14 @@ enum {
     COLUMNS = WIDTH * LANES,
 };
 
-/* The right side of a product, in float32, float16 or bfloat16, which are widened as they are
- * loaded. */
+/* The right side of a product: rows of float32, float16 or bfloat16, which are widened as they are
+ * loaded, or of Q8_0 as kernel/chunk.h lays them out, where a row has the bytes of four terms. */
 struct right {
-    const char *at;    /* [to] rows */
-    size_t stride;     /* bytes from row to row */
-    const char *ahead; /* the same of a panel that is read soon, to ask for; NULL: nothing */
+    const char *at;         /* [to] rows, or [to / 4] */
+    size_t stride;          /* bytes from row to row */
+    const char *ahead;      /* the same of a panel that is read soon, to ask for; NULL: nothing */
+    const uint16_t *scales; /* of Q8_0, f16: with keys one for 32 terms of a column, with values */
+    bool keys;              /* one for 32 columns of a term */
 };
 
 struct product {
@@ -34,13 +42,41 @@ struct product {
     size_t c_stride;
 };
 
-INLINE vf load_as(enum dtype form, const char *p)
+/* Bytes of LANES columns of a row. */
+INLINE size_t vector_bytes(enum dtype form)
 {
+    return LANES * (form == DTYPE_Q8_0 ? 4 : form_size(form));
+}
+
+/* LANES columns of term k, which stand in `row`. */
+INLINE vf load_as(enum dtype form, const struct right *b, const char *row, size_t k, size_t w)
+{
+    const char *p = row + w * vector_bytes(form);
     if (form == DTYPE_F16)
         return vf_from_f16((const uint16_t *)(const void *)p);
     if (form == DTYPE_BF16)
         return vf_from_bf16((const uint16_t *)(const void *)p);
-    return vf_load((const float *)(const void *)p);
+    if (form == DTYPE_F32)
+        return vf_load((const float *)(const void *)p);
+    vf scale = b->keys ? vf_from_f16(b->scales + k / 32 * CHUNK + w * LANES)
+                       : vf_broadcast_f16(b->scales + k);
+    return vf_mul(scale, vf_from_byte(p, k % 4));
+}
+
+/* sum += a b of term k, which stands in `row`. */
+INLINE void product_term(enum dtype form, const struct product *t, const char *row, size_t k,
+                         size_t R, size_t W, const uint64_t *use, vf sum[ROWS][WIDTH])
+{
+    vf b[WIDTH];
+    for (size_t w = 0; w < W; w++)
+        b[w] = load_as(form, &t->b, row, k, w);
+    for (size_t r = 0; r < R; r++) {
+        if (use && !(use[r] >> k & 1))
+            continue;
+        vf a = vf_set(t->a[r * t->a_stride + k]);
+        for (size_t w = 0; w < W; w++)
+            sum[r][w] = vf_fma(a, b[w], sum[r][w]);
+    }
 }
 
 /* c = a b, or with `scale` [R] c = scale c + a b, over R rows and W vectors. With `use` [R], term k
@@ -50,28 +86,24 @@ INLINE vf load_as(enum dtype form, const char *p)
 INLINE void product(enum dtype form, bool asks, const struct product *t, size_t R, size_t W,
                     const float *scale, const uint64_t *use)
 {
-    size_t vector = LANES * form_size(form);
+    size_t terms = form == DTYPE_Q8_0 ? 4 : 1; /* of a row */
     vf sum[ROWS][WIDTH];
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
             sum[r][w] = scale
                             ? vf_mul(vf_set(scale[r]), vf_load(t->c + r * t->c_stride + w * LANES))
                             : vf_set(0);
-    const char *row = t->b.at + t->from * t->b.stride;
-    const char *ahead = t->b.ahead ? t->b.ahead + t->from * t->b.stride : row;
-    for (size_t k = t->from; k < t->to; k++, row += t->b.stride, ahead += t->b.stride) {
-        vf b[WIDTH];
+    const char *row = t->b.at + t->from / terms * t->b.stride;
+    const char *ahead = t->b.ahead ? t->b.ahead + t->from / terms * t->b.stride : row;
+    for (size_t k = t->from / terms * terms; k < t->to; k += terms) {
         if (asks)
             __builtin_prefetch(ahead, 0, 2);
-        for (size_t w = 0; w < W; w++)
-            b[w] = load_as(form, row + w * vector);
-        for (size_t r = 0; r < R; r++) {
-            if (use && !(use[r] >> k & 1))
-                continue;
-            vf a = vf_set(t->a[r * t->a_stride + k]);
-            for (size_t w = 0; w < W; w++)
-                sum[r][w] = vf_fma(a, b[w], sum[r][w]);
-        }
+        UNROLL
+        for (size_t n = 0; n < terms; n++)
+            if (terms == 1 || (k + n >= t->from && k + n < t->to))
+                product_term(form, t, row, k + n, R, W, use, sum);
+        row += t->b.stride;
+        ahead += t->b.stride;
     }
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
@@ -83,12 +115,14 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
 INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t R, size_t columns,
                             const float *scale, const uint64_t *use)
 {
-    size_t vector = LANES * form_size(form), step;
+    size_t vector = vector_bytes(form), step;
     struct right all = t.b;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
         size_t at = j / LANES * vector;
         t.b.at = all.at + at;
         t.b.ahead = all.ahead && at % 64 == 0 ? all.ahead + at : NULL;
+        if (form == DTYPE_Q8_0)
+            t.b.scales = all.scales + (all.keys ? j : j / 32 * CHUNK);
         step = j + COLUMNS <= columns ? COLUMNS : LANES;
         if (step == COLUMNS)
             product(form, asks, &t, R, WIDTH, scale, use);
@@ -131,18 +165,28 @@ static inline float softmax_row(float s[CHUNK], uint64_t visible, float *m, floa
     return scale;
 }
 
+INLINE const uint16_t *panel_scales(enum dtype form, const void *chunk, size_t D)
+{
+    if (form != DTYPE_Q8_0)
+        return NULL;
+    return (const uint16_t *)(const void *)((const char *)chunk + chunk_scales(D));
+}
+
 /* Of tiles that share in asking, the first does it all. */
 INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size_t R)
 {
-    size_t D = t->head_dim, Dv = value_stride(D), size = form_size(form);
+    size_t D = t->head_dim, Dv = value_stride(D);
     const struct stored_chunk *ahead = asks && t->part == 0 ? t->ahead : NULL;
     float s[ROWS][CHUNK], scale[ROWS];
 
     for (size_t c = 0; c < t->chunks; c++) {
         const struct panel *panel = t->panels[c];
         const uint64_t *visible = t->visible[c];
-        struct right k = {panel->k, CHUNK * size, ahead ? ahead[c].k : NULL};
-        struct right v = {panel->v, panel->v_stride * size, ahead ? ahead[c].v : NULL};
+        size_t column = vector_bytes(form) / LANES;
+        struct right k = {panel->k, CHUNK * column, ahead ? ahead[c].k : NULL,
+                          panel_scales(form, panel->k, D), true};
+        struct right v = {panel->v, panel->v_stride * column, ahead ? ahead[c].v : NULL,
+                          panel_scales(form, panel->v, D), false};
 
         struct product qk = {0, D, t->q, D, k, s[0], CHUNK};
         product_columns(form, asks, qk, R, CHUNK, NULL, NULL);
@@ -203,6 +247,11 @@ static void absorb_bf16(const struct absorb *t)
     absorb_form(DTYPE_BF16, true, t);
 }
 
+static void absorb_q8_0(const struct absorb *t)
+{
+    absorb_form(DTYPE_Q8_0, true, t);
+}
+
 void SIMD(absorb)(const struct absorb *t)
 {
     enum dtype form = t->panels[0]->form;
@@ -210,6 +259,8 @@ void SIMD(absorb)(const struct absorb *t)
         absorb_f16(t);
     else if (form == DTYPE_BF16)
         absorb_bf16(t);
+    else if (form == DTYPE_Q8_0)
+        absorb_q8_0(t);
     else if (t->ahead && t->part == 0)
         absorb_f32_asking(t);
     else

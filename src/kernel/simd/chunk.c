@@ -16,8 +16,8 @@ static void unpack_key_blocks(float *k, const char *chunk, size_t D)
             vf scale = vf_from_f16(scales + i / 32 * CHUNK + j);
             const char *words = chunk + i * CHUNK + j * 4;
             __builtin_prefetch(words + AHEAD, 0, 2);
-            for (int n = 0; n < 4; n++)
-                vf_store(k + (i + (size_t)n) * CHUNK + j, vf_mul(scale, vf_from_byte(words, n)));
+            for (size_t n = 0; n < 4; n++)
+                vf_store(k + (i + n) * CHUNK + j, vf_mul(scale, vf_from_byte(words, n)));
         }
 }
 
@@ -31,8 +31,8 @@ static void unpack_value_blocks(float *v, const char *chunk, size_t D)
             for (size_t i = 32 * b; i < 32 * (b + 1); i += LANES) {
                 const char *words = chunk + j * D + i * 4;
                 __builtin_prefetch(words + AHEAD, 0, 2);
-                for (int n = 0; n < 4; n++) {
-                    size_t row = j + (size_t)n;
+                for (size_t n = 0; n < 4; n++) {
+                    size_t row = j + n;
                     vf_store(v + row * D + i, vf_mul(vf_set(scale[row]), vf_from_byte(words, n)));
                 }
             }

@@ -21,13 +21,13 @@ static void put_columns(float *k, size_t at, const float *block, size_t D)
 }
 
 /* A packed chunk is in form already; only its type may be another. For a tile or two that is
- * widened as it is read, but of Q8_0, and else once for all. */
+ * widened as it is read, and else once for all. */
 static void load_packed(struct panel *panel, float *memory, const struct chunk_rows *rows, size_t D,
                         enum panel_use use)
 {
     size_t Dv = value_stride(D);
     *panel = (struct panel){rows->k, rows->v, Dv, rows->from, rows->to, rows->type};
-    if (rows->type == DTYPE_F32 || (use == PANEL_ONCE && rows->type != DTYPE_Q8_0))
+    if (rows->type == DTYPE_F32 || use == PANEL_ONCE)
         return;
     SIMD(unpack_chunk)(rows->type, D, memory, memory + Dv * CHUNK, rows->k, rows->v);
     panel->k = memory;

@@ -141,10 +141,16 @@ static inline vf vf_from_i8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
 }
 
-/* Byte i of each of LANES words, signed. */
-static inline vf vf_from_byte(const void *words, int i)
+/* One number in every lane. */
+static inline vf vf_broadcast_f16(const uint16_t *p)
 {
-    __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(words), (unsigned)(24 - 8 * i));
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)*p));
+}
+
+/* Byte n of each of LANES words, signed. */
+static inline vf vf_from_byte(const void *words, size_t n)
+{
+    __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(words), (unsigned)(24 - 8 * n));
     return _mm512_cvtepi32_ps(_mm512_srai_epi32(x, 24));
 }
 
@@ -314,9 +320,14 @@ static inline vf vf_from_i8(const int8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
 }
 
-static inline vf vf_from_byte(const void *words, int i)
+static inline vf vf_broadcast_f16(const uint16_t *p)
 {
-    __m256i x = _mm256_slli_epi32(_mm256_loadu_si256(words), 24 - 8 * i);
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)*p));
+}
+
+static inline vf vf_from_byte(const void *words, size_t n)
+{
+    __m256i x = _mm256_slli_epi32(_mm256_loadu_si256(words), (int)(24 - 8 * n));
     return _mm256_cvtepi32_ps(_mm256_srai_epi32(x, 24));
 }
 
