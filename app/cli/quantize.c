@@ -82,9 +82,8 @@ const struct command quantize_command = {
         "Reads a model of any types and writes it as GGUF in those of a file type, as llama.cpp\n"
         "names and mixes them: q4_k_m, in short q4_k, is 4 bits for most matrices and 6 for those\n"
         "where errors cost most. Norms keep their type. The K and IQ4 types are searched for the\n"
-        "scales of least error. IN is a GGUF file, any part of one in several, or a folder as "
-        "downloaded\n"
-        "from Hugging Face. OUT appears whole or not at all.",
+        "scales of least error. IN is a GGUF file, any part of one in several, or a folder as\n"
+        "downloaded from Hugging Face. OUT appears whole or not at all.",
     .operands_least = 2,
     .operands_most = 2,
     .options = options,

@@ -181,8 +181,6 @@ static enum dtype wanted(const struct file_type *f, const struct mix_model *m, s
     enum number number = (enum number)f->number;
     size_t layer = layer_of(name);
     bool is_embedding = slice_is(name, "token_embd.weight");
-    if (m->pure)
-        return f->type;
     if (slice_is(name, "output.weight") || (m->tied && is_embedding))
         return output_type(f->type, row);
     if (is_embedding)
@@ -233,7 +231,7 @@ struct mix_choice mix_choose(const struct file_type *file_type, const struct mix
         return (struct mix_choice){from, false};
     if (dtype_info(file_type->type)->block == 1)
         return (struct mix_choice){file_type->type, false};
-    enum dtype type = wanted(file_type, model, name, row);
+    enum dtype type = model->pure ? file_type->type : wanted(file_type, model, name, row);
     if (row % dtype_info(type)->block == 0)
         return (struct mix_choice){type, false};
     return (struct mix_choice){instead(type, row), true};

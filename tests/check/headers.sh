@@ -8,12 +8,13 @@ cxx=$(first_command clang++ g++)
 warnings='-Wall -Wextra -Wpedantic -Werror'
 defines='-D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L'
 
-# compile HEADER COMMAND...: what the compiler says of a file that includes just HEADER.
+# compile HEADER COMMAND...: what the compiler says of a file that includes just HEADER. A header may
+# be of macros alone, which ISO C does not let be all of a file.
 compile() {
     header=$1
     shift
     # shellcheck disable=SC2086  # lists of words
-    printf '#include "%s"\n' "$header" | "$@" -fsyntax-only $warnings $defines - 2>&1
+    printf '#include "%s"\nextern int not_empty;\n' "$header" | "$@" -fsyntax-only $warnings $defines - 2>&1
 }
 
 for path in $(c_files '*.h' include); do

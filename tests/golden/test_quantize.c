@@ -279,28 +279,35 @@ static void metadata_is_carried_over(void **state)
     gguf_close(after);
 }
 
+static size_t matrices_of_other_types(const char *path, enum dtype type)
+{
+    size_t others = 0;
+    struct gguf *file = open_file(path);
+    assert_int_equal(number(file, "general.file_type"), 15);
+    assert_true(file->tensor_count > 0);
+    for (size_t i = 0; i < file->tensor_count; i++)
+        others += file->tensors[i].dims == 2 && file->tensors[i].type != type;
+    gguf_close(file);
+    return others;
+}
+
 static void pure_files_have_one_type(void **state)
 {
     (void)state;
     trib_synth_options drawn = trib_synth_options_default();
     trib_quantize_options o = trib_quantize_options_default();
-    drawn.type = "f32";
-    synth(in_path, drawn);
     o.type = "Q4_K"; /* of which the mix is q4_k_m */
     for (int pure = 0; pure < 2; pure++) {
-        size_t same = 0, others = 0;
         trib_error error;
-        o.pure = pure;
+        o.pure = drawn.pure = pure;
+        drawn.type = "f32";
+        synth(in_path, drawn);
         if (trib_quantize(in_path, out_path, &o, NULL, &error) != TRIB_OK)
             fail_msg("%s", error.message);
-        struct gguf *file = open_file(out_path);
-        for (size_t i = 0; i < file->tensor_count; i++)
-            if (file->tensors[i].dims == 2)
-                *(file->tensors[i].type == DTYPE_Q4_K ? &same : &others) += 1;
-        assert_int_equal(number(file, "general.file_type"), 15);
-        assert_true(same > 0);
-        assert_int_equal(others == 0, pure);
-        gguf_close(file);
+        assert_int_equal(matrices_of_other_types(out_path, DTYPE_Q4_K) == 0, pure);
+        drawn.type = "q4_k";
+        synth(in_path, drawn);
+        assert_int_equal(matrices_of_other_types(in_path, DTYPE_Q4_K) == 0, pure);
     }
     assert_string_equal(trib_file_type_find("q5_K"), "q5_k_m");
     assert_string_equal(trib_file_type_find("BF16"), "bf16");

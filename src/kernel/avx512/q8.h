@@ -19,7 +19,6 @@
 #define KERNEL_AVX512_Q8_H
 
 #include "base/size.h"
-#include "kernel/avx512/ask.h"
 #include "kernel/avx512/softmax.h"
 #include "kernel/chunk.h"
 

@@ -17,18 +17,9 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "kernel/inline.h"
 
 enum { TILE_ROWS = 6, TILE_VECTORS = 4, LANES = 16 };
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* Before a loop over rows or vectors: unrolled whole and early, so that each sum becomes a variable
- * of its own instead of an element of an array in memory. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 struct sums {
     __m512 at[TILE_ROWS][TILE_VECTORS];

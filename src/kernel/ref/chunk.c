@@ -1,4 +1,4 @@
-/* Packed chunks to float32, exactly. Layout: kernel/chunk.h. */
+/* Packed chunks (kernel/chunk.h) to float32, exactly: keys [Dv][CHUNK], values [CHUNK][Dv]. */
 #include "kernel/chunk.h"
 #include "kernel/ref/ref.h"
 

@@ -10,13 +10,6 @@
 #include "kernel/simd/ops.h"
 #include "kernel/simd/simd.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 4")
-#endif
-
 enum {
     ROWS = LANES == 16 ? TILE_ROWS_AVX512 : TILE_ROWS_AVX2,
     WIDTH = LANES == 16 ? 4 : 2, /* vectors: 24 of 32 registers, or 12 of 16, hold sums */

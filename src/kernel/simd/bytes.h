@@ -7,14 +7,6 @@
 
 #include "kernel/simd/simd.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* Four bytes of a row. */
 typedef int word __attribute__((may_alias));
 

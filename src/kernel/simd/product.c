@@ -10,8 +10,6 @@
 
 enum { ROWS = PRODUCT_ROWS, WIDTH = 4, TERMS = 64 };
 
-#define INLINE static inline __attribute__((always_inline))
-
 static void round_words(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "kernel/exp.h"
+#include "kernel/inline.h"
 
 /* The only pasted names of the project: f becomes f_avx2 or f_avx512. */
 #define SIMD_PASTE2(name, set) name##_##set
