@@ -134,8 +134,9 @@ typedef struct trib_segment {
 
 /* Bytes of one head's keys, or of its values, in a chunk of layout CHUNKS; a multiple of 64. With
  * D' = D rounded up to 16, keys are [D'][64] elements and values [64][D']; of Q8_0 keys
- * are bytes [D / 4][64][4], four dimensions together, and values [16][D][4], four positions
- * together, and the scales follow, f16 [D / 32][64]. 0 where the type cannot have such a D. */
+ * are bytes [D / 2][64][2], two dimensions together, and values [D / 32][32][32][2], blocks of 32
+ * columns with two positions together, and the scales follow, f16 [D / 32][64]. 0 where the type
+ * cannot have such a D. */
 size_t trib_chunk_bytes(trib_kv_type type, size_t head_dim);
 
 /* Writes key and value [D] of one head as number `slot` (0 to 63) of a chunk, rounded to the type.

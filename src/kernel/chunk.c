@@ -77,11 +77,11 @@ static void copy_rows(char *to, const char *from, size_t rows, size_t stride, si
 static void copy_blocks(size_t D, char *k_to, char *v_to, const char *k_from, const char *v_from,
                         size_t count)
 {
-    size_t scales = chunk_scales(D), row = CHUNK * sizeof(uint16_t), whole = count / 4 * 4 * D;
-    copy_rows(k_to, k_from, D / 4, CHUNK * 4, count * 4);
-    memcpy(v_to, v_from, whole);
-    if (count % 4) /* four slots lie together */
-        copy_rows(v_to + whole, v_from + whole, D, 4, count % 4);
+    size_t scales = chunk_scales(D), row = CHUNK * sizeof(uint16_t);
+    copy_rows(k_to, k_from, D / 2, CHUNK * 2, count * 2);
+    copy_rows(v_to, v_from, D / 32, CHUNK * 32, count / 2 * 64);
+    for (size_t b = 0, last = count / 2 * 64; count % 2 && b < D / 32; b++, last += CHUNK * 32)
+        copy_rows(v_to + last, v_from + last, 32, 2, 1);
     copy_rows(k_to + scales, k_from + scales, D / 32, row, count * sizeof(uint16_t));
     copy_rows(v_to + scales, v_from + scales, D / 32, row, count * sizeof(uint16_t));
 }

@@ -1,6 +1,6 @@
 /* Packed chunks, read back by the words of tributary/attention.h alone: keys [D'][64], values
- * [64][D'], D' = D rounded up to 16; of Q8_0 signed bytes, keys [D / 4][64][4] and values
- * [16][D][4], with f16 scales behind, [D / 32][64]. */
+ * [64][D'], D' = D rounded up to 16; of Q8_0 signed bytes, keys [D / 2][64][2] and values
+ * [D / 32][32][32][2], with f16 scales behind, [D / 32][64]. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -40,7 +40,8 @@ static float element(trib_kv_type type, size_t D, const char *chunk, bool keys, 
     size_t wide = (D + 15) / 16 * 16, at = keys ? d * 64 + j : j * wide + d;
     float x;
     if (type == TRIB_KV_Q8_0) {
-        at = keys ? (d / 4 * 64 + j) * 4 + d % 4 : (j / 4 * D + d) * 4 + j % 4;
+        at =
+            keys ? (d / 2 * 64 + j) * 2 + d % 2 : ((d / 32 * 32 + j / 2) * 32 + d % 32) * 2 + j % 2;
         return half_at(chunk + wide * 64 + 2 * (d / 32 * 64 + j), false) *
                (float)(signed char)chunk[at];
     }

@@ -95,51 +95,39 @@ static void load_rows(struct panel *panel, char *memory, const struct chunk_rows
 
 /* ---- Rows of Q8_0 ---- */
 
-/* Scale and bytes of block b of a row; a negative scale changes sides, for q8.h wants none. */
-static inline __m256i row_block(const char *row, size_t b, uint16_t *scale)
+static inline __m256i block_bytes(const char *row, size_t b)
 {
-    __m256i bytes = _mm256_loadu_si256((const void *)(row + 34 * b + 2));
-    memcpy(scale, row + 34 * b, sizeof *scale);
-    if (!(*scale & 0x8000))
-        return bytes;
-    *scale &= 0x7fff;
-    return _mm256_subs_epi8(_mm256_setzero_si256(), bytes);
+    return _mm256_loadu_si256((const void *)(row + 34 * b + 2));
 }
 
-/* Four bytes of a key are one number of 32 bits. */
+/* Two bytes of a key are one number of 16 bits. */
 static void pack_key(char *chunk, size_t D, size_t slot, const char *row)
 {
     uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
     for (size_t b = 0; b < D / 32; b++) {
-        _Alignas(32) uint32_t words[8];
-        _mm256_store_si256((void *)words, row_block(row, b, &scales[b * CHUNK + slot]));
-        for (size_t i = 0; i < 8; i++)
-            memcpy(chunk + ((b * 8 + i) * CHUNK + slot) * 4, &words[i], 4);
+        memcpy(&scales[b * CHUNK + slot], row + 34 * b, sizeof *scales);
+        for (size_t i = 0; i < 32; i += 2)
+            memcpy(chunk + ((b * 32 + i) * CHUNK + slot * 2), row + 34 * b + 2 + i, 2);
     }
 }
 
-/* Values of slots 4 n to 4 n + 3, element by element; NULL: there is none. */
-static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[4])
+/* Values of slots n and n + 1, element by element; NULL: there is none. */
+static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[2])
 {
     uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
     for (size_t b = 0; b < D / 32; b++) {
-        __m256i x[4];
-        for (size_t i = 0; i < 4; i++) {
-            uint16_t *scale = &scales[b * CHUNK + 4 * n + i];
-            *scale = 0;
-            x[i] = rows[i] ? row_block(rows[i], b, scale) : _mm256_setzero_si256();
+        __m256i x[2];
+        for (size_t i = 0; i < 2; i++) {
+            x[i] = rows[i] ? block_bytes(rows[i], b) : _mm256_setzero_si256();
+            memset(&scales[b * CHUNK + n + i], 0, sizeof *scales);
+            if (rows[i])
+                memcpy(&scales[b * CHUNK + n + i], rows[i] + 34 * b, sizeof *scales);
         }
         /* Unpacking works within 128 bits: elements 0 to 7 and 16 to 23, then the others. */
-        __m256i low01 = _mm256_unpacklo_epi8(x[0], x[1]), high01 = _mm256_unpackhi_epi8(x[0], x[1]);
-        __m256i low23 = _mm256_unpacklo_epi8(x[2], x[3]), high23 = _mm256_unpackhi_epi8(x[2], x[3]);
-        __m256i y[4] = {_mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
-                        _mm256_unpacklo_epi16(high01, high23),
-                        _mm256_unpackhi_epi16(high01, high23)};
-        char *to = chunk + (n * D + b * 32) * 4;
-        for (size_t i = 0; i < 4; i++) {
-            _mm_store_si128((void *)(to + 16 * i), _mm256_castsi256_si128(y[i]));
-            _mm_store_si128((void *)(to + 64 + 16 * i), _mm256_extracti128_si256(y[i], 1));
-        }
+        __m256i low = _mm256_unpacklo_epi8(x[0], x[1]), high = _mm256_unpackhi_epi8(x[0], x[1]);
+        __m256i *to = (void *)(chunk + b * CHUNK * 32 + n * 32);
+        _mm256_store_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+        _mm256_store_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
     }
 }
 
@@ -152,12 +140,12 @@ static void load_blocks(struct panel *panel, char *memory, const struct chunk_ro
         memset(memory, 0, chunk_bytes(DTYPE_Q8_0, D));
     for (size_t j = rows->from; j < rows->to; j++)
         pack_key(memory, D, j, rows->k + (j - rows->from) * rows->stride);
-    for (size_t n = 0; n < CHUNK / 4; n++) {
-        const char *four[4];
-        for (size_t i = 0, j = 4 * n; i < 4; i++, j++)
-            four[i] =
+    for (size_t n = 0; n < CHUNK; n += 2) {
+        const char *two[2];
+        for (size_t j = n; j < n + 2; j++)
+            two[j - n] =
                 j >= rows->from && j < rows->to ? rows->v + (j - rows->from) * rows->stride : NULL;
-        pack_values(v, D, n, four);
+        pack_values(v, D, n, two);
     }
 }
 

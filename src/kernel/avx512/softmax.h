@@ -7,6 +7,10 @@
  * where a row stands changes none of its bits. Where a row has seen nothing m' is -inf, and 0
  * stands in for it in s - m', which would be NaN.
  *
+ * Of Q8_0, whose values' weights become integers of 16 bits, p is of the chunk alone, 1 at most:
+ *
+ *     n = max_j s_j;   p_j = 2^(s_j - n);   b = 2^(n - m');   d' = a d + b sum_j p_j
+ *
  * A NaN among the scores makes d NaN, and a row whose d is NaN is made NaN altogether in the end.
  */
 #ifndef KERNEL_AVX512_SOFTMAX_H
@@ -27,6 +31,7 @@ struct span {
     float sum[TILE_ROWS][LANES];                         /* of a row's probabilities, in 16 parts */
     float shift[SPAN_CHUNKS][LANES];                     /* m' of the rows, or 0 for -inf */
     float factor[SPAN_CHUNKS][LANES];                    /* a of the rows */
+    float rise[SPAN_CHUNKS][LANES];                      /* of Q8_0, b of the rows */
     float m[LANES], d[LANES];
 };
 
@@ -130,16 +135,25 @@ INLINE __m512 fold_rows(enum join how, size_t R, size_t vectors, const float *ro
 
 /* ---- A chunk, part by part ---- */
 
-/* m' and a of chunk c from its scores. */
-INLINE void softmax_begin(size_t R, struct span *w, size_t c)
+/* x, or where it is -inf, 0. */
+INLINE __m512 shift_of(__m512 x)
 {
-    __m512 none = _mm512_set1_ps(-INFINITY), old = lanes_load(w->m);
-    __m512 m = _mm512_max_ps(fold_rows(MAXIMUM, R, CHUNK / LANES, w->s[c][0]), old);
-    __mmask16 empty = _mm512_cmp_ps_mask(m, none, _CMP_EQ_OQ);
-    __m512 shift = _mm512_mask_mov_ps(m, empty, _mm512_setzero_ps());
+    __mmask16 empty = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ);
+    return _mm512_mask_mov_ps(x, empty, _mm512_setzero_ps());
+}
+
+/* m' and a of chunk c from its scores; of Q8_0 also b. */
+INLINE void softmax_begin(enum dtype form, size_t R, struct span *w, size_t c)
+{
+    __m512 most = fold_rows(MAXIMUM, R, CHUNK / LANES, w->s[c][0]), old = lanes_load(w->m);
+    __m512 m = _mm512_max_ps(most, old), shift = shift_of(m);
     _mm512_store_ps(w->m, m);
-    _mm512_store_ps(w->shift[c], shift);
     _mm512_store_ps(w->factor[c], exp2_exact(_mm512_sub_ps(old, shift)));
+    if (form == DTYPE_Q8_0) {
+        _mm512_store_ps(w->rise[c], exp2_exact(_mm512_sub_ps(most, shift)));
+        shift = shift_of(most);
+    }
+    _mm512_store_ps(w->shift[c], shift);
 }
 
 /* a and b rounded to bf16, in order. */
@@ -173,10 +187,13 @@ INLINE void softmax_row(enum dtype form, struct span *w, size_t c, size_t r)
 }
 
 /* d' of chunk c from the sums of its rows. */
-INLINE void softmax_end(size_t R, struct span *w, size_t c)
+INLINE void softmax_end(enum dtype form, size_t R, struct span *w, size_t c)
 {
     __m512 d = lanes_load(w->d), factor = _mm512_load_ps(w->factor[c]);
-    _mm512_store_ps(w->d, _mm512_fmadd_ps(d, factor, fold_rows(SUM, R, 1, w->sum[0])));
+    __m512 sum = fold_rows(SUM, R, 1, w->sum[0]);
+    if (form == DTYPE_Q8_0)
+        sum = _mm512_mul_ps(sum, _mm512_load_ps(w->rise[c]));
+    _mm512_store_ps(w->d, _mm512_fmadd_ps(d, factor, sum));
 }
 
 /* Part `part` of R + 2, to stand between the steps of a product that does not wait for it. The
@@ -186,11 +203,11 @@ INLINE void softmax_part(enum dtype form, size_t R, struct span *w, size_t c, si
 {
     __asm__("" : "+r"(w), "+r"(c));
     if (part == 0)
-        softmax_begin(R, w, c);
+        softmax_begin(form, R, w, c);
     else if (part <= R)
         softmax_row(form, w, c, part - 1);
     else
-        softmax_end(R, w, c);
+        softmax_end(form, R, w, c);
 }
 
 INLINE void softmax(enum dtype form, size_t R, struct span *w, size_t c)

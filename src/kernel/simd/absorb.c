@@ -17,9 +17,9 @@ enum {
 };
 
 /* The right side of a product: rows of float32, float16 or bfloat16, which are widened as they are
- * loaded, or of Q8_0 as kernel/chunk.h lays them out, where a row has the bytes of four terms. */
+ * loaded, or of Q8_0 as kernel/chunk.h lays them out, where a row has the bytes of two terms. */
 struct right {
-    const char *at;         /* [to] rows, or [to / 4] */
+    const char *at;         /* [to] rows, or [to / 2] */
     size_t stride;          /* bytes from row to row */
     const char *ahead;      /* the same of a panel that is read soon, to ask for; NULL: nothing */
     const uint16_t *scales; /* of Q8_0, f16: with keys one for 32 terms of a column, with values */
@@ -38,7 +38,7 @@ struct product {
 /* Bytes of LANES columns of a row. */
 INLINE size_t vector_bytes(enum dtype form)
 {
-    return LANES * (form == DTYPE_Q8_0 ? 4 : form_size(form));
+    return LANES * (form == DTYPE_Q8_0 ? 2 : form_size(form));
 }
 
 /* LANES columns of term k, which stand in `row`. */
@@ -53,7 +53,7 @@ INLINE vf load_as(enum dtype form, const struct right *b, const char *row, size_
         return vf_load((const float *)(const void *)p);
     vf scale = b->keys ? vf_from_f16(b->scales + k / 32 * CHUNK + w * LANES)
                        : vf_broadcast_f16(b->scales + k);
-    return vf_mul(scale, vf_from_byte(p, k % 4));
+    return vf_mul(scale, vf_from_byte(p, k % 2));
 }
 
 /* sum += a b of term k, which stands in `row`. */
@@ -79,7 +79,7 @@ INLINE void product_term(enum dtype form, const struct product *t, const char *r
 INLINE void product(enum dtype form, bool asks, const struct product *t, size_t R, size_t W,
                     const float *scale, const uint64_t *use)
 {
-    size_t terms = form == DTYPE_Q8_0 ? 4 : 1; /* of a row */
+    size_t terms = form == DTYPE_Q8_0 ? 2 : 1; /* of a row */
     vf sum[ROWS][WIDTH];
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
@@ -112,6 +112,8 @@ INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t
     struct right all = t.b;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
         size_t at = j / LANES * vector;
+        if (form == DTYPE_Q8_0 && !all.keys)
+            at = chunk_value_at(DTYPE_Q8_0, columns, 0, j);
         t.b.at = all.at + at;
         t.b.ahead = all.ahead && at % 64 == 0 ? all.ahead + at : NULL;
         if (form == DTYPE_Q8_0)
@@ -178,7 +180,8 @@ INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size
         size_t column = vector_bytes(form) / LANES;
         struct right k = {panel->k, CHUNK * column, ahead ? ahead[c].k : NULL,
                           panel_scales(form, panel->k, D), true};
-        struct right v = {panel->v, panel->v_stride * column, ahead ? ahead[c].v : NULL,
+        size_t v_row = form == DTYPE_Q8_0 ? 32 : panel->v_stride;
+        struct right v = {panel->v, v_row * column, ahead ? ahead[c].v : NULL,
                           panel_scales(form, panel->v, D), false};
 
         struct product qk = {0, D, t->q, D, k, s[0], CHUNK};

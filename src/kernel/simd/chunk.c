@@ -7,17 +7,17 @@
  * time went into waiting. */
 enum { AHEAD = 2048 };
 
-/* Of Q8_0 four bytes of a sum lie side by side: byte n of each word, times its scale. */
+/* Of Q8_0 two bytes of a sum lie side by side: byte n of each pair, times its scale. */
 static void unpack_key_blocks(float *k, const char *chunk, size_t D)
 {
     const uint16_t *scales = (const uint16_t *)(const void *)(chunk + chunk_scales(D));
-    for (size_t i = 0; i < D; i += 4)
+    for (size_t i = 0; i < D; i += 2)
         for (size_t j = 0; j < CHUNK; j += LANES) {
             vf scale = vf_from_f16(scales + i / 32 * CHUNK + j);
-            const char *words = chunk + i * CHUNK + j * 4;
-            __builtin_prefetch(words + AHEAD, 0, 2);
-            for (size_t n = 0; n < 4; n++)
-                vf_store(k + (i + n) * CHUNK + j, vf_mul(scale, vf_from_byte(words, n)));
+            const char *pairs = chunk + chunk_key_at(DTYPE_Q8_0, j, i);
+            __builtin_prefetch(pairs + AHEAD, 0, 2);
+            for (size_t n = 0; n < 2; n++)
+                vf_store(k + (i + n) * CHUNK + j, vf_mul(scale, vf_from_byte(pairs, n)));
         }
 }
 
@@ -27,13 +27,13 @@ static void unpack_value_blocks(float *v, const char *chunk, size_t D)
     for (size_t b = 0; b < D / 32; b++) {
         _Alignas(64) float scale[CHUNK];
         SIMD(unpack)(DTYPE_F16, scale, scales + b * CHUNK, CHUNK);
-        for (size_t j = 0; j < CHUNK; j += 4)
+        for (size_t j = 0; j < CHUNK; j += 2)
             for (size_t i = 32 * b; i < 32 * (b + 1); i += LANES) {
-                const char *words = chunk + j * D + i * 4;
-                __builtin_prefetch(words + AHEAD, 0, 2);
-                for (size_t n = 0; n < 4; n++) {
+                const char *pairs = chunk + chunk_value_at(DTYPE_Q8_0, D, j, i);
+                __builtin_prefetch(pairs + AHEAD, 0, 2);
+                for (size_t n = 0; n < 2; n++) {
                     size_t row = j + n;
-                    vf_store(v + row * D + i, vf_mul(vf_set(scale[row]), vf_from_byte(words, n)));
+                    vf_store(v + row * D + i, vf_mul(vf_set(scale[row]), vf_from_byte(pairs, n)));
                 }
             }
     }

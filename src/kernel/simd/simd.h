@@ -149,10 +149,10 @@ static inline vf vf_broadcast_f16(const uint16_t *p)
 }
 
 /* Byte n of each of LANES words, signed. */
-static inline vf vf_from_byte(const void *words, size_t n)
+static inline vf vf_from_byte(const void *pairs, size_t n)
 {
-    __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(words), (unsigned)(24 - 8 * n));
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(x, 24));
+    __m512i x = _mm512_cvtepi16_epi32(_mm256_loadu_si256(pairs));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(n ? x : _mm512_slli_epi32(x, 24), n ? 8 : 24));
 }
 
 /* Rows to columns: LANES vectors of LANES floats, in place. Four stages of 2 x 2 exchanges, of
@@ -326,10 +326,10 @@ static inline vf vf_broadcast_f16(const uint16_t *p)
     return _mm256_cvtph_ps(_mm_set1_epi16((short)*p));
 }
 
-static inline vf vf_from_byte(const void *words, size_t n)
+static inline vf vf_from_byte(const void *pairs, size_t n)
 {
-    __m256i x = _mm256_slli_epi32(_mm256_loadu_si256(words), (int)(24 - 8 * n));
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(x, 24));
+    __m256i x = _mm256_cvtepi16_epi32(_mm_loadu_si128(pairs));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(n ? x : _mm256_slli_epi32(x, 24), n ? 8 : 24));
 }
 
 static inline void vf_transpose(vf r[8])
