@@ -133,7 +133,8 @@ typedef struct trib_segment {
 } trib_segment;
 
 /* Bytes of one head's keys, or of its values, in a chunk of layout CHUNKS; a multiple of 64. With
- * D' = D rounded up to 16, keys are [D'][64] elements and values [64][D']; of Q8_0 keys
+ * D' = D rounded up to 16, keys are [D'][64] elements and values [D' / 64][64][64], columns 64 at a
+ * time and last those that are left over, [64][D' % 64]; of Q8_0 keys
  * are bytes [D / 2][64][2], two dimensions together, and values [D / 32][32][32][2], blocks of 32
  * columns with two positions together, and the scales follow, f16 [D / 32][64]. 0 where the type
  * cannot have such a D. */

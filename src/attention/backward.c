@@ -23,6 +23,7 @@
 #include "attention/score.h"
 #include "base/error.h"
 #include "base/size.h"
+#include "kernel/chunk.h"
 #include "kernel/kernel.h"
 
 /* Rows ahead that memory is asked for while rows are copied. */
@@ -201,7 +202,12 @@ static void load_chunk(const struct plan *p, const struct worker *w, const struc
     for (size_t j = 0; j < CHUNK && p->D < p->Dv; j++)
         memset(w->k + j * p->Dv + p->D, 0, (p->Dv - p->D) * sizeof *w->k);
     p->kernels->transpose(w->k, p->Dv, panel->k, CHUNK, p->D, CHUNK);
-    p->kernels->transpose(w->v_dims, CHUNK, panel->v, panel->v_stride, CHUNK, p->D);
+    for (size_t i = 0, n; i < p->D; i += n) {
+        struct panel_values v = panel_values(DTYPE_F32, panel, p->D, i);
+        n = p->D - i < chunk_columns(DTYPE_F32) ? p->D - i : chunk_columns(DTYPE_F32);
+        p->kernels->transpose(w->v_dims + i * CHUNK, CHUNK, (const float *)(const void *)v.at,
+                              v.stride / sizeof(float), CHUNK, n);
+    }
     for (size_t j = panel->from; j < panel->to; j++) {
         size_t at = key_at(p, start, j, item->g);
         load_row(p, w->dk + j * p->Dv, item->block ? p->dk + at : NULL);

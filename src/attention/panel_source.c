@@ -139,8 +139,12 @@ static bool row_finite(enum dtype type, const char *row, size_t D)
 static bool packed_finite(const trib_segment *s, size_t D, const char *v, size_t to)
 {
     bool finite = true;
-    if (s->type != TRIB_KV_Q8_0)
-        return row_finite((enum dtype)s->type, v, to * value_stride(D));
+    enum dtype type = (enum dtype)s->type;
+    for (size_t i = 0; type != DTYPE_Q8_0 && i < value_stride(D); i += chunk_columns(type))
+        finite = finite && row_finite(type, v + dtype_size(type, chunk_value_at(type, D, 0, i)),
+                                      to * chunk_columns_at(type, D, i));
+    if (type != DTYPE_Q8_0)
+        return finite;
     for (size_t b = 0; b < D / 32; b++)
         finite = finite && finite_floats(v + chunk_scales(D) + 2 * b * CHUNK, to, 2, 0x7c00u);
     return finite;

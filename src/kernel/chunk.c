@@ -74,6 +74,15 @@ static void copy_rows(char *to, const char *from, size_t rows, size_t stride, si
         memcpy(to + i * stride, from + i * stride, bytes);
 }
 
+/* Of values, whose columns lie in several pieces: as many rows of each. */
+static void copy_values(enum dtype type, size_t D, char *to, const char *from, size_t count)
+{
+    for (size_t i = 0; i < value_stride(D); i += chunk_columns(type)) {
+        size_t at = dtype_size(type, chunk_value_at(type, D, 0, i));
+        memcpy(to + at, from + at, dtype_size(type, count * chunk_columns_at(type, D, i)));
+    }
+}
+
 static void copy_blocks(size_t D, char *k_to, char *v_to, const char *k_from, const char *v_from,
                         size_t count)
 {
@@ -95,5 +104,5 @@ void chunk_copy(enum dtype type, size_t D, void *k_to, void *v_to, const void *k
     }
     size_t row = dtype_size(type, CHUNK);
     copy_rows(k_to, k_from, D, row, dtype_size(type, count));
-    memcpy(v_to, v_from, dtype_size(type, count * value_stride(D)));
+    copy_values(type, D, v_to, v_from, count);
 }

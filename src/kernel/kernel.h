@@ -44,7 +44,7 @@ struct chunk_rows {
 struct panel {
     const void *k; /* ref: float [D][CHUNK]: keys lie across, so scores need no sum across lanes */
     const void *v; /* ref: float [CHUNK][v_stride] */
-    size_t v_stride; /* elements */
+    size_t v_stride; /* elements; 0: the values lie as in a packed chunk, kernel/chunk.h */
     size_t from, to; /* as in chunk_rows; keys outside are never visible */
     enum dtype form; /* of the elements */
 };

@@ -1,6 +1,6 @@
 /* Packed chunks, read back by the words of tributary/attention.h alone: keys [D'][64], values
- * [64][D'], D' = D rounded up to 16; of Q8_0 signed bytes, keys [D / 2][64][2] and values
- * [D / 32][32][32][2], with f16 scales behind, [D / 32][64]. */
+ * [D' / 64][64][64] and [64][D' % 64], D' = D rounded up to 16; of Q8_0 signed bytes, keys [D /
+ * 2][64][2] and values [D / 32][32][32][2], with f16 scales behind, [D / 32][64]. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -37,7 +37,9 @@ static float half_at(const char *at, bool brain)
 /* Element d of slot j, of keys or of values. */
 static float element(trib_kv_type type, size_t D, const char *chunk, bool keys, size_t j, size_t d)
 {
-    size_t wide = (D + 15) / 16 * 16, at = keys ? d * 64 + j : j * wide + d;
+    size_t wide = (D + 15) / 16 * 16, first = d / 64 * 64;
+    size_t columns = wide - first < 64 ? wide - first : 64;
+    size_t at = keys ? d * 64 + j : first * 64 + j * columns + d % 64;
     float x;
     if (type == TRIB_KV_Q8_0) {
         at =

@@ -135,7 +135,7 @@ static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[
 static void load_blocks(struct panel *panel, char *memory, const struct chunk_rows *rows, size_t D)
 {
     char *v = memory + chunk_bytes(DTYPE_Q8_0, D);
-    *panel = (struct panel){memory, v, D, rows->from, rows->to, DTYPE_Q8_0};
+    *panel = (struct panel){memory, v, 0, rows->from, rows->to, DTYPE_Q8_0};
     if (rows->from > 0 || rows->to < CHUNK)
         memset(memory, 0, chunk_bytes(DTYPE_Q8_0, D));
     for (size_t j = rows->from; j < rows->to; j++)
@@ -159,9 +159,10 @@ static void load(struct panel *panel, char *memory, const struct chunk_rows *row
         load_rows(panel, memory, rows, D, form, use);
         return;
     }
-    *panel = (struct panel){rows->k, rows->v, Dv, rows->from, rows->to, form};
+    *panel = (struct panel){rows->k, rows->v, 0, rows->from, rows->to, form};
     if (rows->type == form)
         return;
+    panel->v_stride = Dv;
     float *k = (float *)(void *)memory, *v = k + Dv * CHUNK;
     unpack_chunk_avx512(rows->type, D, k, v, rows->k, rows->v);
     panel->k = k;

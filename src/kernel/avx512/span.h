@@ -17,6 +17,7 @@
 #include "kernel/avx512/ask.h"
 #include "kernel/avx512/q8.h"
 #include "kernel/avx512/softmax.h"
+#include "kernel/chunk.h"
 
 /* The left side of q K: rows of numbers, or of pairs of bf16. */
 struct left {
@@ -99,17 +100,18 @@ INLINE void scores_reach(enum dtype form, size_t R, const struct absorb *t, stru
 /* Part of a row that does not exist. */
 static const char zero[TILE_VECTORS * LANES * 2] = {0};
 
-/* o += p V over keys [from, to) of a panel, p the probabilities of row 0 and `column` the first. */
-INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, const struct panel *v,
-                        size_t column, const float *p, size_t from, size_t to,
-                        struct asking *asking)
+/* o += p V over keys [from, to) of a panel, p the probabilities of row 0 and v the values from the
+ * first column on. */
+INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o,
+                        const struct panel *panel, struct panel_values v, const float *p,
+                        size_t from, size_t to, struct asking *asking)
 {
-    size_t numbers = form_numbers(form), row = v->v_stride * form_size(form);
-    const char *b = (const char *)v->v + column * form_size(form) + from * row;
+    size_t numbers = form_numbers(form), row = v.stride;
+    const char *b = v.at + from * row;
     const char *left = (const char *)p + from / numbers * 4;
     for (size_t j = from; j < to; j += numbers, b += numbers * row, left += 4) {
-        bool first = form != DTYPE_BF16 || j >= v->from; /* a pair may reach past */
-        bool second = j + 1 < v->to;                     /* the keys that exist */
+        bool first = form != DTYPE_BF16 || j >= panel->from; /* a pair may reach */
+        bool second = j + 1 < panel->to;                     /* past the keys that exist */
         ask_step(asking, numbers, W * LANES * form_size(form));
         tile_step(form, R, W, o, left, CHUNK * sizeof *p, first ? b : zero,
                   second ? b + row : zero);
@@ -121,24 +123,27 @@ INLINE void values_keys(enum dtype form, size_t R, size_t W, struct sums *o, con
 INLINE void values(enum dtype form, size_t R, size_t W, const struct absorb *t, size_t column,
                    struct span *w, size_t c, size_t end, size_t late)
 {
-    size_t Dv = value_stride(t->head_dim), numbers = form_numbers(form), size = form_size(form);
+    size_t Dv = value_stride(t->head_dim), numbers = form_numbers(form);
     struct sums o;
     tile_load(form, R, W, &o, t->o + column, Dv);
     for (; c < end; c++, late = 0) {
+        const struct panel *panel = t->panels[c];
+        struct panel_values v = panel_values(form, panel, t->head_dim, column);
         struct reach reach = reach_of(t->visible[c], R);
         size_t from = reach.from / numbers * numbers;
         struct asking asking = {0};
         if (t->ahead && t->ahead[c].v)
-            asking = ask(t, t->ahead[c].v + column * size, Dv * size, numbers, CHUNK / numbers);
+            asking = ask(t, t->ahead[c].v + (v.at - (const char *)panel->v), v.stride, numbers,
+                         CHUNK / numbers);
         tile_scale(R, W, &o, w->factor[c]);
         for (size_t part = 0; late && part < R + 2; part++) {
             size_t to = part == R + 1 ? reach.to : from + CHUNK / (R + 2) / 2 * 2;
             to = to < reach.to ? to : reach.to;
-            values_keys(form, R, W, &o, t->panels[c], column, w->s[c][0], from, to, &asking);
+            values_keys(form, R, W, &o, panel, v, w->s[c][0], from, to, &asking);
             from = from < to ? to : from;
             softmax_part(form, R, w, late, part);
         }
-        values_keys(form, R, W, &o, t->panels[c], column, w->s[c][0], from, reach.to, &asking);
+        values_keys(form, R, W, &o, panel, v, w->s[c][0], from, reach.to, &asking);
     }
     tile_store(form, R, W, &o, t->o + column, Dv);
 }
@@ -163,19 +168,19 @@ INLINE void values_guarded(enum dtype form, const struct absorb *t, const struct
 {
     const struct panel *panel = t->panels[c];
     size_t numbers = form_numbers(form), Dv = value_stride(t->head_dim);
-    size_t row = panel->v_stride * form_size(form);
     for (size_t r = 0; r < t->rows; r++)
         for (size_t column = 0; column < Dv; column += LANES) {
             struct sums o;
             const char *p = (const char *)w->s[c][r];
-            const char *v = (const char *)panel->v + column * form_size(form);
+            struct panel_values v = panel_values(form, panel, t->head_dim, column);
             tile_load(form, 1, 1, &o, t->o + r * Dv + column, Dv);
             tile_scale(1, 1, &o, w->factor[c] + r);
             for (size_t j = 0; j < CHUNK; j += numbers) {
                 uint64_t seen = t->visible[c][r] >> j & (numbers == 2 ? 3 : 1);
                 if (seen)
-                    tile_step(form, 1, 1, &o, p + j / numbers * 4, 0, seen & 1 ? v + j * row : zero,
-                              seen & 2 ? v + (j + 1) * row : zero);
+                    tile_step(form, 1, 1, &o, p + j / numbers * 4, 0,
+                              seen & 1 ? v.at + j * v.stride : zero,
+                              seen & 2 ? v.at + (j + 1) * v.stride : zero);
             }
             tile_store(form, 1, 1, &o, t->o + r * Dv + column, Dv);
         }

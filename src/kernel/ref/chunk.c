@@ -31,6 +31,16 @@ static void unpack_value_blocks(size_t D, float *v, const int8_t *chunk)
     }
 }
 
+static void unpack_values(enum dtype type, size_t D, float *v, const char *chunk)
+{
+    size_t Dv = value_stride(D);
+    for (size_t j = 0; j < CHUNK; j++)
+        for (size_t i = 0; i < Dv; i += chunk_columns(type))
+            unpack_ref(type, v + j * Dv + i,
+                       chunk + dtype_size(type, chunk_value_at(type, D, j, i)),
+                       chunk_columns_at(type, D, i));
+}
+
 void unpack_chunk_ref(enum dtype type, size_t D, float *k, float *v, const void *k_chunk,
                       const void *v_chunk)
 {
@@ -39,6 +49,6 @@ void unpack_chunk_ref(enum dtype type, size_t D, float *k, float *v, const void 
         unpack_value_blocks(D, v, v_chunk);
     } else {
         unpack_ref(type, k, k_chunk, value_stride(D) * CHUNK);
-        unpack_ref(type, v, v_chunk, value_stride(D) * CHUNK);
+        unpack_values(type, D, v, v_chunk);
     }
 }

@@ -104,16 +104,19 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
 }
 
 /* The product over R rows and all columns of c, `columns` of them, a multiple of VALUE_ALIGN. Each
- * line of memory is asked for once. */
+ * line of memory is asked for once. The right side are keys, or the values of a panel. */
 INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t R, size_t columns,
-                            const float *scale, const uint64_t *use)
+                            const struct panel *values, const float *scale, const uint64_t *use)
 {
     size_t vector = vector_bytes(form), step;
     struct right all = t.b;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
         size_t at = j / LANES * vector;
-        if (form == DTYPE_Q8_0 && !all.keys)
-            at = chunk_value_at(DTYPE_Q8_0, columns, 0, j);
+        if (values) {
+            struct panel_values v = panel_values(form, values, columns, j);
+            at = (size_t)(v.at - all.at);
+            t.b.stride = v.stride;
+        }
         t.b.at = all.at + at;
         t.b.ahead = all.ahead && at % 64 == 0 ? all.ahead + at : NULL;
         if (form == DTYPE_Q8_0)
@@ -180,12 +183,11 @@ INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size
         size_t column = vector_bytes(form) / LANES;
         struct right k = {panel->k, CHUNK * column, ahead ? ahead[c].k : NULL,
                           panel_scales(form, panel->k, D), true};
-        size_t v_row = form == DTYPE_Q8_0 ? 32 : panel->v_stride;
-        struct right v = {panel->v, v_row * column, ahead ? ahead[c].v : NULL,
-                          panel_scales(form, panel->v, D), false};
+        struct right v = {panel->v, 0, ahead ? ahead[c].v : NULL, panel_scales(form, panel->v, D),
+                          false};
 
         struct product qk = {0, D, t->q, D, k, s[0], CHUNK};
-        product_columns(form, asks, qk, R, CHUNK, NULL, NULL);
+        product_columns(form, asks, qk, R, CHUNK, NULL, NULL, NULL);
         if (t->score)
             t->score(t->context, c, s[0]);
         for (size_t r = 0; r < R; r++)
@@ -193,9 +195,9 @@ INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size
 
         struct product pv = {panel->from, panel->to, s[0], CHUNK, v, t->o, Dv};
         if (visible && !t->finite[c])
-            product_columns(form, asks, pv, R, Dv, scale, visible);
+            product_columns(form, asks, pv, R, Dv, panel, scale, visible);
         else
-            product_columns(form, asks, pv, R, Dv, scale, NULL);
+            product_columns(form, asks, pv, R, Dv, panel, scale, NULL);
     }
 }
 

@@ -39,15 +39,26 @@ static void unpack_value_blocks(float *v, const char *chunk, size_t D)
     }
 }
 
+/* Rows of values whose columns lie in several pieces. */
+static void unpack_values(enum dtype type, float *v, const char *chunk, size_t D)
+{
+    size_t Dv = value_stride(D);
+    for (size_t i = 0; i < Dv; i += chunk_columns(type)) {
+        const char *piece = chunk + dtype_size(type, chunk_value_at(type, D, 0, i));
+        size_t n = chunk_columns_at(type, D, i), row = dtype_size(type, n);
+        for (size_t j = 0; j < CHUNK; j++)
+            SIMD(unpack)(type, v + j * Dv + i, piece + j * row, n);
+    }
+}
+
 void SIMD(unpack_chunk)(enum dtype type, size_t D, float *k, float *v, const void *k_chunk,
                         const void *v_chunk)
 {
-    size_t n = value_stride(D) * CHUNK;
     if (type == DTYPE_Q8_0) {
         unpack_key_blocks(k, k_chunk, D);
         unpack_value_blocks(v, v_chunk, D);
     } else {
-        SIMD(unpack)(type, k, k_chunk, n);
-        SIMD(unpack)(type, v, v_chunk, n);
+        SIMD(unpack)(type, k, k_chunk, value_stride(D) * CHUNK);
+        unpack_values(type, v, v_chunk, D);
     }
 }

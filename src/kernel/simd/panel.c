@@ -26,12 +26,13 @@ static void load_packed(struct panel *panel, float *memory, const struct chunk_r
                         enum panel_use use)
 {
     size_t Dv = value_stride(D);
-    *panel = (struct panel){rows->k, rows->v, Dv, rows->from, rows->to, rows->type};
+    *panel = (struct panel){rows->k, rows->v, 0, rows->from, rows->to, rows->type};
     if (rows->type == DTYPE_F32 || use == PANEL_ONCE)
         return;
     SIMD(unpack_chunk)(rows->type, D, memory, memory + Dv * CHUNK, rows->k, rows->v);
     panel->k = memory;
     panel->v = memory + Dv * CHUNK;
+    panel->v_stride = Dv;
     panel->form = DTYPE_F32;
 }
 
