@@ -68,12 +68,14 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *s, siz
     kernels->panel_load(panel, memory, &rows, D, use == PANEL_ONCE ? PANEL_MANY : use);
 }
 
-struct stored_chunk panel_source_stored(const trib_segment *s, size_t g, size_t start)
+void panel_source_stored(const trib_segment *s, size_t g, size_t start, const char **k,
+                         const char **v)
 {
+    *k = *v = NULL;
     if (s->layout != TRIB_KV_CHUNKS || start < s->first || start >= s->first + s->length)
-        return (struct stored_chunk){NULL, NULL};
-    return (struct stored_chunk){chunk_at(s, s->k, s->k_pages, start, g),
-                                 chunk_at(s, s->v, s->v_pages, start, g)};
+        return;
+    *k = chunk_at(s, s->k, s->k_pages, start, g);
+    *v = chunk_at(s, s->v, s->v_pages, start, g);
 }
 
 static void prefetch(const char *row, size_t bytes)

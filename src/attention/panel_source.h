@@ -12,9 +12,11 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *segmen
                        size_t g, size_t start, enum panel_use use, void *memory, char *gather,
                        struct panel *panel);
 
-/* Where the packed chunk at `start` lies, for kernels to ask memory for; nothing of other layouts
- * and of positions without keys. */
-struct stored_chunk panel_source_stored(const trib_segment *segment, size_t g, size_t start);
+/* Where the packed chunk at `start` lies, for kernels to ask memory for; NULL in other layouts and
+ * at positions without keys. (Two pointers in one struct would be written as two and read as one,
+ * for which a load waits.) */
+void panel_source_stored(const trib_segment *segment, size_t g, size_t start, const char **k,
+                         const char **v);
 
 /* Asks memory for the rows of that chunk and head, which are loaded soon. */
 void panel_source_prefetch(const trib_segment *segment, size_t D, size_t g, size_t start);

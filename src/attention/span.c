@@ -16,13 +16,15 @@ enum { TILE_ROWS_MOST = 16 };
 struct loaded {
     size_t start; /* position */
     struct panel panel;
-    struct stored_chunk stored;
+    const char *k, *v;                           /* where it is stored */
+    bool everything;                             /* all rows see all of it */
     enum { UNKNOWN, FINITE, NOT_FINITE } values; /* looked at only where it matters */
 };
 
 /* One tile with what it sees of the chunks of a span. */
 struct tile {
     size_t g, row, rows;
+    const struct loaded *loaded[SPAN_CHUNKS];
     const struct panel *panels[SPAN_CHUNKS];
     const uint64_t *visible[SPAN_CHUNKS];
     struct stored_chunk ahead[SPAN_CHUNKS];
@@ -109,7 +111,9 @@ static void tile_add(const struct folding *f, struct tile *t, struct loaded *chu
 {
     size_t start = chunk->start;
     size_t t0 = t->row / f->group, t1 = (t->row + t->rows - 1) / f->group, c = t->chunks;
-    enum mask_cover cover = mask_cover(&f->mask, t0, t1, start, start + CHUNK);
+    enum mask_cover cover = MASK_EVERYTHING;
+    if (!chunk->everything)
+        cover = mask_cover(&f->mask, t0, t1, start, start + CHUNK);
     if (cover == MASK_NOTHING)
         return;
     t->visible[c] = NULL;
@@ -129,7 +133,7 @@ static void tile_add(const struct folding *f, struct tile *t, struct loaded *chu
         t->finite[c] = all == mask_existing(&f->mask, start) || values_finite(f, t->g, chunk);
     }
     t->panels[c] = &chunk->panel;
-    t->ahead[c] = chunk->stored;
+    t->loaded[c] = chunk;
     t->starts[c] = start;
     t->chunks++;
 }
@@ -142,20 +146,21 @@ enum { LOOK_AHEAD = 16384, LOOK_AHEAD_PANELS = SPAN_CHUNKS };
  * Of many tiles, which read the span from the cache, each asks for its part of the next span. */
 static void tile_look_ahead(const struct folding *f, struct tile *t)
 {
-    const char *reads[2 * SPAN_CHUNKS + LOOK_AHEAD_PANELS] = {NULL};
+    const char *reads[2 * SPAN_CHUNKS + LOOK_AHEAD_PANELS];
     size_t n = t->chunks, bytes = chunk_bytes((enum dtype)f->segment->type, f->D);
     size_t far = size_ceil_div(LOOK_AHEAD, bytes);
     far = far < LOOK_AHEAD_PANELS ? far : LOOK_AHEAD_PANELS;
+    for (size_t c = 0; c < far; c++)
+        reads[2 * n + c] = NULL;
     for (size_t c = 0; c < n; c++) {
-        struct stored_chunk next = {NULL, NULL};
+        const char *k = NULL, *v = NULL;
         if (t->more)
-            next = panel_source_stored(f->segment, t->g, t->starts[c] + SPAN);
-        reads[c] = t->ahead[c].k;
-        reads[n + c] = t->ahead[c].v;
-        if (t->parts > 1)
-            t->ahead[c] = next;
-        else if (c < far)
-            reads[2 * n + c] = next.k;
+            panel_source_stored(f->segment, t->g, t->starts[c] + SPAN, &k, &v);
+        reads[c] = t->loaded[c]->k;
+        reads[n + c] = t->loaded[c]->v;
+        if (c < far)
+            reads[2 * n + c] = k;
+        t->ahead[c] = (struct stored_chunk){k, v};
     }
     for (size_t c = 0; c < n && t->parts == 1; c++)
         t->ahead[c] = (struct stored_chunk){reads[c + far], reads[n + c + far]};
@@ -237,15 +242,18 @@ void span_fold(const struct folding *f, struct span_worker *w, size_t g, size_t 
     size_t next = (span + 1) * SPAN, asked = 0;
     bool more = mask_cover(&f->mask, t0, t1, next, next + SPAN) != MASK_NOTHING;
     for (size_t start = span * SPAN; start < (span + 1) * SPAN; start += CHUNK) {
-        if (mask_cover(&f->mask, t0, t1, start, start + CHUNK) == MASK_NOTHING)
+        struct loaded *to = &loaded[chunks];
+        enum mask_cover cover = mask_cover(&f->mask, t0, t1, start, start + CHUNK);
+        if (cover == MASK_NOTHING)
             continue;
-        load_chunk(f, w, g, start, rows, w->panels + chunks * panel_bytes(f->D), &loaded[chunks]);
-        loaded[chunks].stored = panel_source_stored(f->segment, g, start);
+        load_chunk(f, w, g, start, rows, w->panels + chunks * panel_bytes(f->D), to);
+        panel_source_stored(f->segment, g, start, &to->k, &to->v);
+        to->everything = cover == MASK_EVERYTHING;
         chunks++;
     }
     size_t tiles = size_ceil_div(rows, f->kernels->tile_rows);
     bool in_rows = f->segment->layout == TRIB_KV_ROWS;
-    bool in_place = chunks && loaded[0].panel.k == loaded[0].stored.k;
+    bool in_place = chunks && loaded[0].panel.k == loaded[0].k;
     for (size_t r = 0, step, i = 0; r < rows; r += step, i++) {
         step = size_ceil_div(rows - r, tiles - i);
         struct tile tile;
@@ -265,7 +273,7 @@ void span_fold(const struct folding *f, struct span_worker *w, size_t g, size_t 
 void span_chunk(const struct folding *f, struct span_worker *w, size_t g, size_t start, size_t rows,
                 const float *q, struct partials run)
 {
-    struct loaded chunk;
+    struct loaded chunk = {.everything = false};
     load_chunk(f, w, g, start, rows, w->panels, &chunk);
     for (size_t r = 0, step; r < rows; r += step) {
         step = rows - r < f->kernels->tile_rows ? rows - r : f->kernels->tile_rows;
