@@ -54,13 +54,13 @@ double bench_kv_bytes(const struct bench_kv *kv, size_t keys, size_t bytes)
 
 /* ---- Where things lie ---- */
 
-/* CHUNKS: all heads' keys of a chunk, then their values, as in a page of a KV cache.
+/* CHUNKS: of every head of a chunk its keys and its values, as in a page of a KV cache.
  * ROWS: all keys [S][G][D], then all values. */
 static char *place(const struct bench_kv *kv, size_t chunk, size_t g, bool values)
 {
     size_t part = part_bytes(kv);
     if (kv->layout == TRIB_KV_CHUNKS)
-        return kv->memory + ((2 * chunk + values) * kv->G + g) * part;
+        return kv->memory + ((chunk * kv->G + g) * 2 + values) * part;
     return kv->memory + (chunk + values * kv->chunks) * kv->G * part + g * (part / TRIB_CHUNK);
 }
 
@@ -79,7 +79,7 @@ trib_segment bench_kv_segment(const struct bench_kv *kv, size_t keys, size_t set
                           .k = place(kv, chunk, 0, false),
                           .v = place(kv, chunk, 0, true),
                           .key_stride = chunks ? 2 * kv->G * part : kv->G * part / TRIB_CHUNK,
-                          .head_stride = chunks ? part : part / TRIB_CHUNK};
+                          .head_stride = chunks ? 2 * part : part / TRIB_CHUNK};
 }
 
 /* ---- Filling ---- */
@@ -98,7 +98,16 @@ static void fill_packed(const struct bench_kv *kv, size_t chunk, size_t g, void 
     }
 }
 
-/* From the packed form to rows: the layouts stand in tributary/attention.h. */
+/* Where element i of a packed value stands: tributary/attention.h. */
+static size_t value_at(const struct bench_kv *kv, size_t slot, size_t i)
+{
+    size_t padded = (kv->D + 15) / 16 * 16, first = i / 64 * 64;
+    if (kv->type == TRIB_KV_Q8_0)
+        return ((i / 32 * 32 + slot / 2) * 32 + i % 32) * 2 + slot % 2;
+    return first * TRIB_CHUNK + slot * (padded - first < 64 ? padded - first : 64) + i % 64;
+}
+
+/* From the packed form to rows. */
 static void unpack_rows(const struct bench_kv *kv, size_t chunk, size_t g, const char *k,
                         const char *v)
 {
@@ -109,11 +118,11 @@ static void unpack_rows(const struct bench_kv *kv, size_t chunk, size_t g, const
         char *value = place(kv, chunk, g, true) + slot * stride;
         for (size_t i = 0; i < kv->D && kv->type != TRIB_KV_Q8_0; i++) {
             memcpy(key + i * width, k + (i * TRIB_CHUNK + slot) * width, width);
-            memcpy(value + i * width, v + (slot * padded + i) * width, width);
+            memcpy(value + i * width, v + value_at(kv, slot, i) * width, width);
         }
         for (size_t i = 0; i < kv->D && kv->type == TRIB_KV_Q8_0; i++) {
-            key[i / 32 * 34 + 2 + i % 32] = k[(i / 4 * TRIB_CHUNK + slot) * 4 + i % 4];
-            value[i / 32 * 34 + 2 + i % 32] = v[(slot / 4 * kv->D + i) * 4 + slot % 4];
+            key[i / 32 * 34 + 2 + i % 32] = k[(i / 2 * TRIB_CHUNK + slot) * 2 + i % 2];
+            value[i / 32 * 34 + 2 + i % 32] = v[value_at(kv, slot, i)];
         }
         for (size_t b = 0; b < blocks && kv->type == TRIB_KV_Q8_0; b++) {
             size_t scale = padded * TRIB_CHUNK + 2 * (b * TRIB_CHUNK + slot);

@@ -184,25 +184,20 @@ bool page_is_writable(const struct page *page)
 
 void page_copy(const struct kv_shape *shape, struct page *to, const struct page *from, size_t count)
 {
-    size_t bytes = chunk_bytes(shape->type, shape->head_dim), side = kv_side_bytes(shape);
+    size_t side = kv_side_bytes(shape);
     assert(page_is_writable(to) && count <= CHUNK);
-    for (size_t layer = 0; layer < shape->layers; layer++)
-        for (size_t g = 0; g < shape->kv_heads; g++) {
-            size_t k = 2 * layer * side + g * bytes, v = k + side;
-            chunk_copy(shape->type, shape->head_dim, to->memory + k, to->memory + v,
-                       from->memory + k, from->memory + v, count);
-        }
+    for (size_t k = 0; k < kv_page_bytes(shape); k += 2 * side)
+        chunk_copy(shape->type, shape->head_dim, to->memory + k, to->memory + k + side,
+                   from->memory + k, from->memory + k + side, count);
 }
 
 void page_store(const struct kv_shape *shape, struct page *page, size_t layer, size_t slot,
                 const float *k, const float *v)
 {
-    size_t D = shape->head_dim, bytes = chunk_bytes(shape->type, D);
-    char *keys = page->memory + 2 * layer * kv_side_bytes(shape);
-    char *values = keys + kv_side_bytes(shape);
-    for (size_t g = 0; g < shape->kv_heads; g++)
-        chunk_store(shape->type, D, keys + g * bytes, values + g * bytes, slot, k + g * D,
-                    v + g * D);
+    size_t D = shape->head_dim, side = kv_side_bytes(shape);
+    char *keys = page->memory + kv_layer_at(shape, layer);
+    for (size_t g = 0; g < shape->kv_heads; g++, keys += 2 * side)
+        chunk_store(shape->type, D, keys, keys + side, slot, k + g * D, v + g * D);
 }
 
 trib_segment page_segment(const struct kv_shape *shape, size_t layer, struct page *const *pages,
@@ -210,14 +205,14 @@ trib_segment page_segment(const struct kv_shape *shape, size_t layer, struct pag
 {
     size_t side = kv_side_bytes(shape);
     for (size_t i = 0; i < count; i++) {
-        k[i] = pages[i]->memory + 2 * layer * side;
-        v[i] = pages[i]->memory + (2 * layer + 1) * side;
+        k[i] = pages[i]->memory + kv_layer_at(shape, layer);
+        v[i] = (const char *)k[i] + side;
     }
     return (trib_segment){.type = (trib_kv_type)shape->type,
                           .layout = TRIB_KV_CHUNKS,
                           .length = length,
                           .first = first * CHUNK,
-                          .head_stride = chunk_bytes(shape->type, shape->head_dim),
+                          .head_stride = 2 * side,
                           .k_pages = k,
                           .v_pages = v,
                           .page_keys = CHUNK};

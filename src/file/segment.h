@@ -24,7 +24,7 @@
 #include "tributary/status.h"
 
 enum {
-    SEGMENT_VERSION = 1,
+    SEGMENT_VERSION = 2,
     SEGMENT_ALIGN = 4096, /* of pages in the file */
     SEGMENT_MODEL = 16,   /* bytes of a model's fingerprint */
     SEGMENT_NAME = 32,    /* of the names below, padded with zeros, at least one */

@@ -113,7 +113,7 @@ enum { LENGTH = 150, FIRST = 2 }; /* pages before, of which attention must not c
 static char *plain_chunks(const struct kv_shape *shape, size_t layer, const void **k_chunks,
                           const void **v_chunks)
 {
-    size_t D = shape->head_dim, bytes = chunk_bytes(shape->type, D), side = kv_side_bytes(shape);
+    size_t D = shape->head_dim, bytes = chunk_bytes(shape->type, D), side = shape->kv_heads * bytes;
     char *memory = aligned_alloc(64, 6 * side);
     float k[CASE_ROW_MOST], v[CASE_ROW_MOST];
     memset(memory, 0, 6 * side);

@@ -212,7 +212,7 @@ static void damaged_files_are_passed_over(void **state)
         off_t at;
         const char *message;
     } cases[] = {
-        {flip, 0, "not a KV segment file"},    {flip, 8, "version: expected 1, found 17"},
+        {flip, 0, "not a KV segment file"},    {flip, 8, "version: expected 2, found 18"},
         {flip, 24, "bytes from page to page"}, {flip, 300, "the header's checksum"},
         {flip, 90, "the header's checksum"},   {cut, 0, "the file is empty"},
         {cut, 100, "not a KV segment file"},   {cut, 4096, "bytes of the"},
