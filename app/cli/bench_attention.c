@@ -35,8 +35,8 @@ static const double order_most_operations = 2e11;
 
 enum { MERGED = 64, MOST_THREADS = 1024 };
 
-static const char *const layout_names[] = {"rows", "chunks"};
-static const trib_kv_layout layouts[] = {TRIB_KV_ROWS, TRIB_KV_CHUNKS};
+enum { ROWS, CHUNKS, HEADS, LAYOUTS };
+static const char *const layout_names[LAYOUTS] = {"rows", "chunks", "heads"};
 
 struct values {
     const char *cases, *kv, *layout;
@@ -54,7 +54,8 @@ static const struct option_row options[] = {
     {"kv", 0, OPTION_STRING, VALUE(kv), "LIST",
      "types of the keys and values, of f32, f16, bf16 and q8_0 (default: all)"},
     {"layout", 0, OPTION_STRING, VALUE(layout), "LAYOUT",
-     "how they lie: chunks, as a KV cache has them, or rows (default: chunks)"},
+     "how they lie: chunks, as a KV cache has them, the same head by head (heads), or rows "
+     "(default: chunks)"},
     {"head-dim", 'D', OPTION_SIZES, VALUE(head_dims), "LIST", "D (default: 64,128)"},
     {"heads", 'H', OPTION_SIZE, VALUE(heads), "N", "query heads, H (default: 32)"},
     {"kv-heads", 'G', OPTION_SIZES, VALUE(kv_heads), "LIST", "KV heads, G (default: 8,32)"},
@@ -75,7 +76,7 @@ static const struct option_row options[] = {
 struct bench {
     struct values v;
     unsigned cases, types;
-    trib_kv_layout layout;
+    unsigned layout;
     int threads;
     enum bench_format format;
     const trib_kernels *kernels;
@@ -319,7 +320,8 @@ static int case_rows(struct bench *b)
         for (size_t d = 0; d < v->head_dims.count && b->types >> type & 1; d++)
             for (size_t g = 0; g < v->kv_heads.count && status == EXIT_SUCCESS; g++) {
                 struct bench_kv kv = {.type = bench_kv_types[type],
-                                      .layout = b->layout,
+                                      .layout = b->layout == ROWS ? TRIB_KV_ROWS : TRIB_KV_CHUNKS,
+                                      .by_heads = b->layout == HEADS,
                                       .D = v->head_dims.values[d],
                                       .G = v->kv_heads.values[g]};
                 status = kind_rows(b, &kv, bench_kv_names[type]);
@@ -392,9 +394,9 @@ static int check(const struct command *self, struct bench *b)
                                 v->cases);
     if (!options_choose(v->kv, bench_kv_names, TYPES, &b->types))
         return options_complain(self, "kv", "a list of f32, f16, bf16 and q8_0", v->kv);
-    if (!options_choose(v->layout, layout_names, 2, &layout) || layout == 3)
-        return options_complain(self, "layout", "chunks or rows", v->layout);
-    b->layout = layouts[layout - 1];
+    if (!options_choose(v->layout, layout_names, LAYOUTS, &layout) || layout & (layout - 1))
+        return options_complain(self, "layout", "chunks, heads or rows", v->layout);
+    b->layout = layout == 1u << ROWS ? ROWS : layout == 1u << CHUNKS ? CHUNKS : HEADS;
     if (!(v->seconds >= 0 && v->seconds <= 3600))
         return options_complain(self, "seconds", "0 to 3600", "a number outside");
     struct size_list threads = {1, {v->threads}}, repeat = {1, {v->repeat}};

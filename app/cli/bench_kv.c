@@ -54,11 +54,14 @@ double bench_kv_bytes(const struct bench_kv *kv, size_t keys, size_t bytes)
 
 /* ---- Where things lie ---- */
 
-/* CHUNKS: of every head of a chunk its keys and its values, as in a page of a KV cache.
- * ROWS: all keys [S][G][D], then all values. */
+/* CHUNKS: of every head of a chunk its keys and its values, as in a page of a KV cache; by heads,
+ * of every head the keys of all chunks, then the values. ROWS: all keys [S][G][D], then all values.
+ */
 static char *place(const struct bench_kv *kv, size_t chunk, size_t g, bool values)
 {
     size_t part = part_bytes(kv);
+    if (kv->layout == TRIB_KV_CHUNKS && kv->by_heads)
+        return kv->memory + ((g * 2 + values) * kv->chunks + chunk) * part;
     if (kv->layout == TRIB_KV_CHUNKS)
         return kv->memory + ((chunk * kv->G + g) * 2 + values) * part;
     return kv->memory + (chunk + values * kv->chunks) * kv->G * part + g * (part / TRIB_CHUNK);
@@ -72,14 +75,18 @@ size_t bench_kv_sets(const struct bench_kv *kv, size_t keys)
 trib_segment bench_kv_segment(const struct bench_kv *kv, size_t keys, size_t set)
 {
     size_t part = part_bytes(kv), chunk = set * chunks_of(keys);
-    bool chunks = kv->layout == TRIB_KV_CHUNKS;
+    size_t to_head = part / TRIB_CHUNK, to_key = kv->G * to_head;
+    if (kv->layout == TRIB_KV_CHUNKS) {
+        to_head = (size_t)(place(kv, 0, 1, false) - place(kv, 0, 0, false));
+        to_key = (size_t)(place(kv, 1, 0, false) - place(kv, 0, 0, false));
+    }
     return (trib_segment){.type = kv->type,
                           .layout = kv->layout,
                           .length = keys,
                           .k = place(kv, chunk, 0, false),
                           .v = place(kv, chunk, 0, true),
-                          .key_stride = chunks ? 2 * kv->G * part : kv->G * part / TRIB_CHUNK,
-                          .head_stride = chunks ? 2 * part : part / TRIB_CHUNK};
+                          .key_stride = to_key,
+                          .head_stride = to_head};
 }
 
 /* ---- Filling ---- */
@@ -175,7 +182,7 @@ void bench_kv_close(struct bench_kv *kv)
 void bench_kv_dense(const struct bench_kv *kv, size_t keys, size_t set, char *k, char *v,
                     int threads)
 {
-    size_t width = element_bytes(kv->type), row = kv->D * width, padded = (kv->D + 15) / 16 * 16;
+    size_t width = element_bytes(kv->type), row = kv->D * width;
 #pragma omp parallel for schedule(static) collapse(2) num_threads(threads)
     for (size_t g = 0; g < kv->G; g++)
         for (size_t i = 0; i < keys; i++) {
@@ -187,8 +194,9 @@ void bench_kv_dense(const struct bench_kv *kv, size_t keys, size_t set, char *k,
                 memcpy(to_v, from_v + slot * kv->G * row, row);
                 continue;
             }
-            for (size_t d = 0; d < kv->D; d++)
+            for (size_t d = 0; d < kv->D; d++) {
                 memcpy(to_k + d * width, from_k + (d * TRIB_CHUNK + slot) * width, width);
-            memcpy(to_v, from_v + slot * padded * width, row);
+                memcpy(to_v + d * width, from_v + value_at(kv, slot, d) * width, width);
+            }
         }
 }

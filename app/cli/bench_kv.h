@@ -1,6 +1,6 @@
 /* Random keys and values to attend over, more of them than caches hold.
  *
- * They lie as one run of chunks of 64 positions. Any part of it that begins at a chunk is a segment
+ * They are one run of chunks of 64 positions. Any part of it that begins at a chunk is a segment
  * of its own: a set. Sets taken in turn are read from memory, not from a cache. */
 #ifndef CLI_BENCH_KV_H
 #define CLI_BENCH_KV_H
@@ -10,6 +10,7 @@
 struct bench_kv {
     trib_kv_type type;
     trib_kv_layout layout;
+    bool by_heads; /* chunks of one head together */
     size_t D, G;
     size_t chunks;
     char *memory;
