@@ -244,7 +244,9 @@ static void run_split(const struct plan *p, char *memory)
 
 static void run_narrow(const struct plan *p, char *memory)
 {
-#pragma omp parallel for schedule(dynamic) num_threads(p->f.attention->threads)
+    size_t even = p->items / (4 * (size_t)p->f.attention->threads) + 1;
+    size_t at_a_time = even < 4 ? even : 4; /* spans in a row, each asks for the next */
+#pragma omp parallel for schedule(dynamic, at_a_time) num_threads(p->f.attention->threads)
     for (size_t span = 0; span < p->items; span++) {
         struct worker w = worker_in(memory, p);
         fold_span_narrow(p, &w, span, memory);

@@ -78,6 +78,22 @@ void panel_source_stored(const trib_segment *s, size_t g, size_t start, const ch
     *v = chunk_at(s, s->v, s->v_pages, start, g);
 }
 
+void panel_source_part(const trib_segment *s, size_t D, size_t g, size_t G, size_t start,
+                       const char **k, const char **v)
+{
+    size_t row = dtype_size((enum dtype)s->type, D), first = start - s->first;
+    bool by_heads = s->key_stride == row;
+    *k = *v = NULL;
+    if (s->layout != TRIB_KV_ROWS || start < s->first || first + CHUNK > s->length ||
+        (s->k_pages && first / s->page_keys != (first + CHUNK - 1) / s->page_keys))
+        return;
+    if (!by_heads && (s->head_stride != row || s->key_stride != G * row))
+        return;
+    size_t head = by_heads ? g : 0, at = by_heads ? 0 : g * CHUNK * row;
+    *k = row_at(s, s->k, s->k_pages, first, head) + at;
+    *v = row_at(s, s->v, s->v_pages, first, head) + at;
+}
+
 static void prefetch(const char *row, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)

@@ -274,12 +274,19 @@ void span_chunk(const struct folding *f, struct span_worker *w, size_t g, size_t
                 const float *q, struct partials run)
 {
     struct loaded chunk = {.everything = false};
+    size_t next = start + CHUNK, last = f->queries->tokens - 1, i = 0;
+    const char *k = NULL, *v = NULL;
+    if (mask_cover(&f->mask, 0, last, next, next + CHUNK) != MASK_NOTHING)
+        panel_source_part(f->segment, f->D, g, f->G, next, &k, &v);
     load_chunk(f, w, g, start, rows, w->panels, &chunk);
-    for (size_t r = 0, step; r < rows; r += step) {
+    for (size_t r = 0, step; r < rows; r += step, i++) {
         step = rows - r < f->kernels->tile_rows ? rows - r : f->kernels->tile_rows;
         struct tile tile;
         tile_begin(&tile, g, r, step);
         tile_add(f, &tile, &chunk);
+        tile.part = i;
+        tile.parts = k ? size_ceil_div(rows, f->kernels->tile_rows) : 0;
+        tile.ahead[0] = (struct stored_chunk){k, v};
         tile_absorb(f, &tile, q + r * f->D, partials_at(run, r, f->D));
     }
 }

@@ -50,7 +50,8 @@ void span_fold(const struct folding *f, struct span_worker *w, size_t g, size_t 
                size_t span, struct partials total, const struct partials *run);
 
 /* Absorbs one chunk, at `start`, into the running states [rows] of the first `rows` rows of KV head
- * g, whose queries are q. */
+ * g, whose queries are q. Meanwhile memory is asked for a part of the next chunk: after all heads,
+ * for all of it. */
 void span_chunk(const struct folding *f, struct span_worker *w, size_t g, size_t start, size_t rows,
                 const float *q, struct partials run);
 

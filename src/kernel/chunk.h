@@ -53,22 +53,28 @@ static inline size_t chunk_value_at(enum dtype type, size_t D, size_t slot, size
     return at + slot * n + i % most;
 }
 
-/* The values of a panel of that form from a column on, as far as columns lie together: rows, of
- * Q8_0 with the bytes of two keys. */
+/* The values of a packed chunk, or of a panel, of that form from a column on, as far as columns lie
+ * together: rows, of Q8_0 with the bytes of two keys. */
 struct panel_values {
     const char *at;
     size_t stride; /* bytes from row to row */
 };
 
-static inline struct panel_values panel_values(enum dtype form, const struct panel *panel, size_t D,
+static inline struct panel_values chunk_values(enum dtype form, const char *v, size_t D,
                                                size_t column)
 {
     size_t size = form == DTYPE_Q8_0 ? 1 : form_size(form), pair = form == DTYPE_Q8_0 ? 2 : 1;
-    if (panel->v_stride)
-        return (struct panel_values){(const char *)panel->v + column * size,
-                                     panel->v_stride * size};
-    return (struct panel_values){(const char *)panel->v + chunk_value_at(form, D, 0, column) * size,
+    return (struct panel_values){v + chunk_value_at(form, D, 0, column) * size,
                                  chunk_columns_at(form, D, column) * pair * size};
+}
+
+static inline struct panel_values panel_values(enum dtype form, const struct panel *panel, size_t D,
+                                               size_t column)
+{
+    size_t size = form == DTYPE_Q8_0 ? 1 : form_size(form);
+    if (!panel->v_stride)
+        return chunk_values(form, panel->v, D, column);
+    return (struct panel_values){(const char *)panel->v + column * size, panel->v_stride * size};
 }
 
 /* Writes one key and value [D], rounded to the type, as number `slot` of the chunk. */

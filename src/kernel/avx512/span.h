@@ -132,9 +132,10 @@ INLINE void values(enum dtype form, size_t R, size_t W, const struct absorb *t, 
         struct reach reach = reach_of(t->visible[c], R);
         size_t from = reach.from / numbers * numbers;
         struct asking asking = {0};
-        if (t->ahead && t->ahead[c].v)
-            asking = ask(t, t->ahead[c].v + (v.at - (const char *)panel->v), v.stride, numbers,
-                         CHUNK / numbers);
+        if (t->ahead && t->ahead[c].v) {
+            struct panel_values next = chunk_values(form, t->ahead[c].v, t->head_dim, column);
+            asking = ask(t, next.at, next.stride, numbers, CHUNK / numbers);
+        }
         tile_scale(R, W, &o, w->factor[c]);
         for (size_t part = 0; late && part < R + 2; part++) {
             size_t to = part == R + 1 ? reach.to : from + CHUNK / (R + 2) / 2 * 2;

@@ -19,9 +19,10 @@ enum {
 /* The right side of a product: rows of float32, float16 or bfloat16, which are widened as they are
  * loaded, or of Q8_0 as kernel/chunk.h lays them out, where a row has the bytes of two terms. */
 struct right {
-    const char *at;         /* [to] rows, or [to / 2] */
-    size_t stride;          /* bytes from row to row */
-    const char *ahead;      /* the same of a panel that is read soon, to ask for; NULL: nothing */
+    const char *at;    /* [to] rows, or [to / 2] */
+    size_t stride;     /* bytes from row to row */
+    const char *ahead; /* what a packed chunk has there, to ask for; NULL: nothing */
+    size_t ahead_stride;
     const uint16_t *scales; /* of Q8_0, f16: with keys one for 32 terms of a column, with values */
     bool keys;              /* one for 32 columns of a term */
 };
@@ -87,7 +88,7 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
                             ? vf_mul(vf_set(scale[r]), vf_load(t->c + r * t->c_stride + w * LANES))
                             : vf_set(0);
     const char *row = t->b.at + t->from / terms * t->b.stride;
-    const char *ahead = t->b.ahead ? t->b.ahead + t->from / terms * t->b.stride : row;
+    const char *ahead = t->b.ahead ? t->b.ahead + t->from / terms * t->b.ahead_stride : row;
     for (size_t k = t->from / terms * terms; k < t->to; k += terms) {
         if (asks)
             __builtin_prefetch(ahead, 0, 2);
@@ -96,7 +97,7 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
             if (terms == 1 || (k + n >= t->from && k + n < t->to))
                 product_term(form, t, row, k + n, R, W, use, sum);
         row += t->b.stride;
-        ahead += t->b.stride;
+        ahead += t->b.ahead_stride;
     }
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
@@ -111,14 +112,17 @@ INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t
     size_t vector = vector_bytes(form), step;
     struct right all = t.b;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
-        size_t at = j / LANES * vector;
-        if (values) {
-            struct panel_values v = panel_values(form, values, columns, j);
-            at = (size_t)(v.at - all.at);
-            t.b.stride = v.stride;
-        }
-        t.b.at = all.at + at;
-        t.b.ahead = all.ahead && at % 64 == 0 ? all.ahead + at : NULL;
+        struct panel_values b = {all.at + j / LANES * vector, all.stride}, ahead = b;
+        if (all.ahead)
+            ahead.at = all.ahead + (b.at - all.at);
+        if (values)
+            b = panel_values(form, values, columns, j);
+        if (values && all.ahead)
+            ahead = chunk_values(form, all.ahead, columns, j);
+        t.b.at = b.at;
+        t.b.stride = b.stride;
+        t.b.ahead = all.ahead && (ahead.at - all.ahead) % 64 == 0 ? ahead.at : NULL;
+        t.b.ahead_stride = ahead.stride;
         if (form == DTYPE_Q8_0)
             t.b.scales = all.scales + (all.keys ? j : j / 32 * CHUNK);
         step = j + COLUMNS <= columns ? COLUMNS : LANES;
@@ -181,10 +185,14 @@ INLINE void absorb_rows(enum dtype form, bool asks, const struct absorb *t, size
         const struct panel *panel = t->panels[c];
         const uint64_t *visible = t->visible[c];
         size_t column = vector_bytes(form) / LANES;
-        struct right k = {panel->k, CHUNK * column, ahead ? ahead[c].k : NULL,
-                          panel_scales(form, panel->k, D), true};
-        struct right v = {panel->v, 0, ahead ? ahead[c].v : NULL, panel_scales(form, panel->v, D),
-                          false};
+        struct right k = {.at = panel->k,
+                          .stride = CHUNK * column,
+                          .ahead = ahead ? ahead[c].k : NULL,
+                          .scales = panel_scales(form, panel->k, D),
+                          .keys = true};
+        struct right v = {.at = panel->v,
+                          .ahead = ahead ? ahead[c].v : NULL,
+                          .scales = panel_scales(form, panel->v, D)};
 
         struct product qk = {0, D, t->q, D, k, s[0], CHUNK};
         product_columns(form, asks, qk, R, CHUNK, NULL, NULL, NULL);
