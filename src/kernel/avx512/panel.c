@@ -95,58 +95,61 @@ static void load_rows(struct panel *panel, char *memory, const struct chunk_rows
 
 /* ---- Rows of Q8_0 ---- */
 
-static inline __m256i block_bytes(const char *row, size_t b)
+/* The rows, or where some of the 64 do not exist, a copy with zeros for those. */
+static struct full fill_up_blocks(const struct chunk_rows *rows, const char *from, size_t D,
+                                  char *memory)
 {
-    return _mm256_loadu_si256((const void *)(row + 34 * b + 2));
+    size_t row = D / 32 * 34;
+    if (rows->from == 0 && rows->to == CHUNK)
+        return (struct full){from, rows->stride};
+    memset(memory, 0, CHUNK * row);
+    for (size_t j = rows->from; j < rows->to; j++)
+        memcpy(memory + j * row, from + (j - rows->from) * rows->stride, row);
+    return (struct full){memory, row};
 }
 
-/* Two bytes of a key are one number of 16 bits. */
-static void pack_key(char *chunk, size_t D, size_t slot, const char *row)
+static void pack_scales(char *chunk, size_t D, size_t b, struct full rows)
 {
-    uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
+    char *scales = chunk + chunk_scales(D) + b * CHUNK * sizeof(uint16_t);
+    for (size_t j = 0; j < CHUNK; j++)
+        memcpy(scales + j * sizeof(uint16_t), rows.row + j * rows.stride + 34 * b,
+               sizeof(uint16_t));
+}
+
+/* Two bytes of a key are one element of 16 bits. */
+static void pack_keys(char *chunk, size_t D, struct full rows)
+{
     for (size_t b = 0; b < D / 32; b++) {
-        memcpy(&scales[b * CHUNK + slot], row + 34 * b, sizeof *scales);
-        for (size_t i = 0; i < 32; i += 2)
-            memcpy(chunk + ((b * 32 + i) * CHUNK + slot * 2), row + 34 * b + 2 + i, 2);
+        pack_scales(chunk, D, b, rows);
+        transpose_halves(chunk + b * 32 * CHUNK, rows.row + 34 * b + 2, rows.stride, 16);
     }
 }
 
-/* Values of slots n and n + 1, element by element; NULL: there is none. */
-static void pack_values(char *chunk, size_t D, size_t n, const char *const rows[2])
+/* Two rows of values, element by element. Unpacking works within 128 bits: elements 0 to 7 and 16
+ * to 23, then the others. */
+static void pack_values(char *chunk, size_t D, struct full rows)
 {
-    uint16_t *scales = (uint16_t *)(void *)(chunk + chunk_scales(D));
     for (size_t b = 0; b < D / 32; b++) {
-        __m256i x[2];
-        for (size_t i = 0; i < 2; i++) {
-            x[i] = rows[i] ? block_bytes(rows[i], b) : _mm256_setzero_si256();
-            memset(&scales[b * CHUNK + n + i], 0, sizeof *scales);
-            if (rows[i])
-                memcpy(&scales[b * CHUNK + n + i], rows[i] + 34 * b, sizeof *scales);
+        const char *row = rows.row + 34 * b + 2;
+        __m256i *to = (void *)(chunk + b * 32 * CHUNK);
+        pack_scales(chunk, D, b, rows);
+        for (size_t j = 0; j < CHUNK; j += 2, row += 2 * rows.stride, to += 2) {
+            __m256i x = _mm256_loadu_si256((const void *)row);
+            __m256i y = _mm256_loadu_si256((const void *)(row + rows.stride));
+            __m256i low = _mm256_unpacklo_epi8(x, y), high = _mm256_unpackhi_epi8(x, y);
+            _mm256_store_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+            _mm256_store_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
         }
-        /* Unpacking works within 128 bits: elements 0 to 7 and 16 to 23, then the others. */
-        __m256i low = _mm256_unpacklo_epi8(x[0], x[1]), high = _mm256_unpackhi_epi8(x[0], x[1]);
-        __m256i *to = (void *)(chunk + b * CHUNK * 32 + n * 32);
-        _mm256_store_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
-        _mm256_store_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
     }
 }
 
 /* The packed chunk of some rows. */
 static void load_blocks(struct panel *panel, char *memory, const struct chunk_rows *rows, size_t D)
 {
-    char *v = memory + chunk_bytes(DTYPE_Q8_0, D);
+    char *v = memory + chunk_bytes(DTYPE_Q8_0, D), *spare = v + chunk_bytes(DTYPE_Q8_0, D);
     *panel = (struct panel){memory, v, 0, rows->from, rows->to, DTYPE_Q8_0};
-    if (rows->from > 0 || rows->to < CHUNK)
-        memset(memory, 0, chunk_bytes(DTYPE_Q8_0, D));
-    for (size_t j = rows->from; j < rows->to; j++)
-        pack_key(memory, D, j, rows->k + (j - rows->from) * rows->stride);
-    for (size_t n = 0; n < CHUNK; n += 2) {
-        const char *two[2];
-        for (size_t j = n; j < n + 2; j++)
-            two[j - n] =
-                j >= rows->from && j < rows->to ? rows->v + (j - rows->from) * rows->stride : NULL;
-        pack_values(v, D, n, two);
-    }
+    pack_keys(memory, D, fill_up_blocks(rows, rows->k, D, spare));
+    pack_values(v, D, fill_up_blocks(rows, rows->v, D, spare));
 }
 
 /* ---- Chunks ---- */
