@@ -66,6 +66,14 @@ INLINE void lanes_fma(__m512 *sum, __m512 a, __m512 b)
     __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
 }
 
+/* sum += a b, b the same number in all lanes */
+INLINE void lanes_fma_one(__m512 *sum, __m512 a, const void *b)
+{
+    __asm__ volatile("vfmadd231ps %2%{1to16%}, %1, %0"
+                     : "+v"(*sum)
+                     : "v"(a), "m"(*(const number *)b));
+}
+
 /* sum += a0 b0 + a1 b1 of the pairs of bf16 in each lane */
 INLINE void lanes_dot_bf16(__m512 *sum, __m512 a, __m512 b)
 {
@@ -135,10 +143,14 @@ INLINE void tile_step(enum dtype form, size_t R, size_t W, struct sums *s, const
     right_load(form, W, right, b, next);
     UNROLL
     for (size_t r = 0; r < R; r++) {
-        __m512 a = lanes_broadcast(left + r * stride);
+        __m512 a;
+        if (form != DTYPE_F16)
+            a = lanes_broadcast(left + r * stride);
         UNROLL
         for (size_t w = 0; w < W; w++)
-            if (form == DTYPE_BF16)
+            if (form == DTYPE_F16)
+                lanes_fma_one(&s->at[r][w], right[w], left + r * stride);
+            else if (form == DTYPE_BF16)
                 lanes_dot_bf16(&s->at[r][w], a, right[w]);
             else
                 lanes_fma(&s->at[r][w], a, right[w]);
