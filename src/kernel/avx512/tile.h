@@ -13,6 +13,7 @@
 #define KERNEL_AVX512_TILE_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,6 +81,14 @@ INLINE void lanes_dot_bf16(__m512 *sum, __m512 a, __m512 b)
     __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
 }
 
+/* The same with one pair of b in all lanes. */
+INLINE void lanes_dot_bf16_one(__m512 *sum, __m512 a, const void *b)
+{
+    __asm__ volatile("vdpbf16ps %2%{1to16%}, %1, %0"
+                     : "+v"(*sum)
+                     : "v"(a), "m"(*(const number *)b));
+}
+
 /* ---- Pairs of bf16 ---- */
 
 /* Two rows of 32 bf16 as 32 pairs in two vectors. Unpacking is free beside dot products, but works
@@ -141,17 +150,20 @@ INLINE void tile_step(enum dtype form, size_t R, size_t W, struct sums *s, const
 {
     __m512 right[TILE_VECTORS];
     right_load(form, W, right, b, next);
+    bool memory = form == DTYPE_F16 || R > 3;
     UNROLL
     for (size_t r = 0; r < R; r++) {
         __m512 a;
-        if (form != DTYPE_F16)
+        if (!memory)
             a = lanes_broadcast(left + r * stride);
         UNROLL
         for (size_t w = 0; w < W; w++)
-            if (form == DTYPE_F16)
-                lanes_fma_one(&s->at[r][w], right[w], left + r * stride);
+            if (form == DTYPE_BF16 && memory)
+                lanes_dot_bf16_one(&s->at[r][w], right[w], left + r * stride);
             else if (form == DTYPE_BF16)
                 lanes_dot_bf16(&s->at[r][w], a, right[w]);
+            else if (memory)
+                lanes_fma_one(&s->at[r][w], right[w], left + r * stride);
             else
                 lanes_fma(&s->at[r][w], a, right[w]);
     }
