@@ -45,9 +45,9 @@ static void unpack_values(enum dtype type, float *v, const char *chunk, size_t D
     size_t Dv = value_stride(D);
     for (size_t i = 0; i < Dv; i += chunk_columns(type)) {
         const char *piece = chunk + dtype_size(type, chunk_value_at(type, D, 0, i));
-        size_t n = chunk_columns_at(type, D, i), row = dtype_size(type, n);
-        for (size_t j = 0; j < CHUNK; j++)
-            SIMD(unpack)(type, v + j * Dv + i, piece + j * row, n);
+        size_t n = chunk_columns_at(type, D, i), rows = n == Dv ? CHUNK : 1;
+        for (size_t j = 0; j < CHUNK; j += rows)
+            SIMD(unpack)(type, v + j * Dv + i, piece + dtype_size(type, j * n), rows * n);
     }
 }
 
