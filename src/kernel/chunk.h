@@ -8,9 +8,8 @@
  * together, values [D / 32][CHUNK / 2][32][2] with two keys of a block together. Behind them stand
  * the f16 scales, [D / 32][CHUNK].
  *
- * The products read either from beginning to end. With gaps, which they come back for, memory gave
- * 2 to 5% less in 16 bits and 10 to 35% less in Q8_0. One layout for every kernel table, so that it
- * can go to disk.
+ * The products read either from beginning to end: with gaps, which they come back for, memory gives
+ * less (docs/decisions.md). One layout for every kernel table, so that it can go to disk.
  */
 #ifndef KERNEL_CHUNK_H
 #define KERNEL_CHUNK_H
@@ -71,10 +70,10 @@ static inline struct panel_values chunk_values(enum dtype form, const char *v, s
 static inline struct panel_values panel_values(enum dtype form, const struct panel *panel, size_t D,
                                                size_t column)
 {
-    size_t size = form == DTYPE_Q8_0 ? 1 : form_size(form);
     if (!panel->v_stride)
         return chunk_values(form, panel->v, D, column);
-    return (struct panel_values){(const char *)panel->v + column * size, panel->v_stride * size};
+    return (struct panel_values){(const char *)panel->v + column * form_size(form),
+                                 panel->v_stride * form_size(form)};
 }
 
 /* Writes one key and value [D], rounded to the type, as number `slot` of the chunk. */

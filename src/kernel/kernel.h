@@ -94,9 +94,9 @@ struct absorb {
     void (*score)(const void *context, size_t c, float *s);
     const void *context;
 
-    /* NULL, or memory to ask for meanwhile because it is read next: as many bytes as the keys and
-     * values of each chunk have. Tiles over the same chunks share the asking: this one is number
-     * `part` of `parts`. Changes no result; a table need not heed it. */
+    /* NULL, or memory to ask for meanwhile because it is read next: for each chunk two pieces, of
+     * as many bytes as its keys and its values have. Tiles over the same chunks share the asking:
+     * this one is number `part` of `parts`. Changes no result; a table need not heed it. */
     const struct stored_chunk *ahead; /* [chunks] */
     size_t part, parts;
 

@@ -257,8 +257,8 @@ struct q8_place {
     size_t c, b;
 };
 
-/* o of the block takes its chunk; between runs of steps, the weights for the `next` block, unless
- * that is NULL. */
+/* o of block `at` takes its chunk with the weights y; between runs of steps, `next_y` becomes those
+ * of block `next`, unless it is NULL. */
 INLINE void q8_values_block(size_t R, const struct absorb *t, const struct span *w,
                             const struct q8_weights *y, struct q8_place at,
                             struct q8_weights *next_y, struct q8_place next,

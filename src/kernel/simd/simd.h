@@ -148,7 +148,7 @@ static inline vf vf_broadcast_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_set1_epi16((short)*p));
 }
 
-/* Byte n of each of LANES words, signed. */
+/* Byte n of each of LANES pairs, signed. */
 static inline vf vf_from_byte(const void *pairs, size_t n)
 {
     __m512i x = _mm512_cvtepi16_epi32(_mm256_loadu_si256(pairs));
