@@ -1,5 +1,5 @@
 /* Keys and values for the benches: filled through trib_chunk_store, so that every type is rounded
- * as the library rounds it. The contents matter little to the time they take; all differ. */
+ * as the library rounds it. The contents matter little to the time they take. */
 #include "bench_kv.h"
 
 #include <stdlib.h>
@@ -139,7 +139,19 @@ static void unpack_rows(const struct bench_kv *kv, size_t chunk, size_t g, const
     }
 }
 
-static bool fill(const struct bench_kv *kv, int threads)
+/* What of chunk `chunk` lies together: of ROWS all heads, else the part of one head. */
+static void copy_chunk(const struct bench_kv *kv, size_t chunk, size_t from)
+{
+    bool rows = kv->layout == TRIB_KV_ROWS;
+    size_t bytes = (rows ? kv->G : 1) * part_bytes(kv);
+    for (size_t g = 0; g < (rows ? 1 : kv->G); g++)
+        for (int values = 0; values < 2; values++)
+            memcpy(place(kv, chunk, g, values), place(kv, from, g, values), bytes);
+}
+
+/* Draws the first `drawn` chunks. The others, which only make that all is read from memory, are
+ * copies of these. */
+static bool fill(const struct bench_kv *kv, size_t drawn, int threads)
 {
     size_t packed = trib_chunk_bytes(kv->type, kv->D);
     bool failed = false;
@@ -148,7 +160,7 @@ static bool fill(const struct bench_kv *kv, int threads)
         char *k = calloc(2, packed), *v = k + packed;
         failed = !k;
 #pragma omp for schedule(static)
-        for (size_t chunk = 0; chunk < kv->chunks; chunk++)
+        for (size_t chunk = 0; chunk < drawn; chunk++)
             for (size_t g = 0; g < kv->G && k; g++) {
                 if (kv->layout == TRIB_KV_CHUNKS) {
                     fill_packed(kv, chunk, g, place(kv, chunk, g, false),
@@ -159,6 +171,9 @@ static bool fill(const struct bench_kv *kv, int threads)
                 }
             }
         free(k);
+#pragma omp for schedule(static)
+        for (size_t chunk = drawn; chunk < kv->chunks; chunk++)
+            copy_chunk(kv, chunk, chunk % drawn);
     }
     return !failed;
 }
@@ -170,7 +185,7 @@ bool bench_kv_open(struct bench_kv *kv, size_t keys, size_t bytes, int threads)
     kv->chunks = least > enough ? least : enough;
     kv->bytes = kv->chunks * chunk;
     kv->memory = bench_memory(kv->bytes, threads);
-    return kv->memory && fill(kv, threads);
+    return kv->memory && fill(kv, least, threads);
 }
 
 void bench_kv_close(struct bench_kv *kv)
