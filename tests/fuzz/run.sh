@@ -27,22 +27,36 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 mkdir -p "$build/findings"
 
-for source in "$folder"/fuzz_*.c; do
+# fuzz NAME: what it says, and its exit status, in files.
+fuzz() {
+    mkdir "$scratch/$1"
+    cp "$folder/corpus/$1"/* "$scratch/$1"
+    echo "fuzz_$1: $seconds s from $(find "$scratch/$1" -type f | wc -l) seeds"
+    # malloc_limit_mb: no small file may ask for much memory.
+    "$build/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
+        -malloc_limit_mb=64 -artifact_prefix="$build/findings/$1-" -print_final_stats=1 \
+        "$scratch/$1" >"$scratch/$1.log" 2>&1
+    echo $? >"$scratch/$1.status"
+}
+
+names='' started=0
+for source in "$folder"/fuzz_*.c; do # as many at once as there are processors
     name=$(basename "$source" .c)
     name=${name#fuzz_}
-    mkdir "$scratch/$name"
-    cp "$folder/corpus/$name"/* "$scratch/$name"
-    echo "fuzz_$name: $seconds s from $(find "$scratch/$name" -type f | wc -l) seeds"
-    # malloc_limit_mb: no small file may ask for much memory.
-    if "$build/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
-        -malloc_limit_mb=64 -artifact_prefix="$build/findings/$name-" -print_final_stats=1 \
-        "$scratch/$name" >"$scratch/log" 2>&1; then
+    names="$names $name"
+    fuzz "$name" &
+    started=$((started + 1))
+    [ $((started % $(nproc))) -ne 0 ] || wait
+done
+wait
+for name in $names; do
+    if [ "$(cat "$scratch/$name.status")" = 0 ]; then
         passed=$((passed + 1))
-        grep -E '^(Done|stat::)' "$scratch/log"
+        grep -E '^(Done|stat::)' "$scratch/$name.log" | sed "s/^/fuzz_$name: /"
     else
         failed=$((failed + 1))
         echo "failed: fuzz_$name"
-        tail -n 60 "$scratch/log"
+        tail -n 60 "$scratch/$name.log"
     fi
 done
 echo "$passed passed, $failed failed, 0 skipped"
