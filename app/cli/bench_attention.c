@@ -35,9 +35,6 @@ static const double order_most_operations = 2e11;
 
 enum { MERGED = 64, MOST_THREADS = 1024 };
 
-enum { ROWS, CHUNKS, HEADS, LAYOUTS };
-static const char *const layout_names[LAYOUTS] = {"rows", "chunks", "heads"};
-
 struct values {
     const char *cases, *kv, *layout;
     struct size_list head_dims, kv_heads, keys, queries;
@@ -54,8 +51,8 @@ static const struct option_row options[] = {
     {"kv", 0, OPTION_STRING, VALUE(kv), "LIST",
      "types of the keys and values, of f32, f16, bf16 and q8_0 (default: all)"},
     {"layout", 0, OPTION_STRING, VALUE(layout), "LAYOUT",
-     "how they lie: chunks, as a KV cache has them, the same head by head (heads), or rows "
-     "(default: chunks)"},
+     "how they lie: chunks, as a KV cache has them, the same head by head (heads), rows, or rows "
+     "in pages of 16 keys (pages) (default: chunks)"},
     {"head-dim", 'D', OPTION_SIZES, VALUE(head_dims), "LIST", "D (default: 64,128)"},
     {"heads", 'H', OPTION_SIZE, VALUE(heads), "N", "query heads, H (default: 32)"},
     {"kv-heads", 'G', OPTION_SIZES, VALUE(kv_heads), "LIST", "KV heads, G (default: 8,32)"},
@@ -76,7 +73,7 @@ static const struct option_row options[] = {
 struct bench {
     struct values v;
     unsigned cases, types;
-    unsigned layout;
+    enum bench_layout layout;
     int threads;
     enum bench_format format;
     const trib_kernels *kernels;
@@ -320,8 +317,7 @@ static int case_rows(struct bench *b)
         for (size_t d = 0; d < v->head_dims.count && b->types >> type & 1; d++)
             for (size_t g = 0; g < v->kv_heads.count && status == EXIT_SUCCESS; g++) {
                 struct bench_kv kv = {.type = bench_kv_types[type],
-                                      .layout = b->layout == ROWS ? TRIB_KV_ROWS : TRIB_KV_CHUNKS,
-                                      .by_heads = b->layout == HEADS,
+                                      .layout = b->layout,
                                       .D = v->head_dims.values[d],
                                       .G = v->kv_heads.values[g]};
                 status = kind_rows(b, &kv, bench_kv_names[type]);
@@ -394,9 +390,11 @@ static int check(const struct command *self, struct bench *b)
                                 v->cases);
     if (!options_choose(v->kv, bench_kv_names, TYPES, &b->types))
         return options_complain(self, "kv", "a list of f32, f16, bf16 and q8_0", v->kv);
-    if (!options_choose(v->layout, layout_names, LAYOUTS, &layout) || layout & (layout - 1))
-        return options_complain(self, "layout", "chunks, heads or rows", v->layout);
-    b->layout = layout == 1u << ROWS ? ROWS : layout == 1u << CHUNKS ? CHUNKS : HEADS;
+    if (!options_choose(v->layout, bench_layout_names, BENCH_LAYOUTS, &layout) ||
+        layout & (layout - 1))
+        return options_complain(self, "layout", "chunks, heads, rows or pages", v->layout);
+    while (layout >> (b->layout + 1))
+        b->layout++;
     if (!(v->seconds >= 0 && v->seconds <= 3600))
         return options_complain(self, "seconds", "0 to 3600", "a number outside");
     struct size_list threads = {1, {v->threads}}, repeat = {1, {v->repeat}};

@@ -7,14 +7,19 @@
 
 #include "tributary/attention.h"
 
+/* How they lie: rows [S][G][D]; the same in pages of 16 keys, the last page first; chunks of all
+ * heads together, as a KV cache has them; chunks of one head together. */
+enum bench_layout { BENCH_ROWS, BENCH_PAGES, BENCH_CHUNKS, BENCH_HEADS, BENCH_LAYOUTS };
+extern const char *const bench_layout_names[BENCH_LAYOUTS];
+
 struct bench_kv {
     trib_kv_type type;
-    trib_kv_layout layout;
-    bool by_heads; /* chunks of one head together */
+    enum bench_layout layout;
     size_t D, G;
     size_t chunks;
     char *memory;
     size_t bytes;
+    const void **pages; /* of BENCH_PAGES, [2][S / 16]: of the keys, of the values */
 };
 
 /* The name of a type, "f16", and the types in the order of the names. */

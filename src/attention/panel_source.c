@@ -82,16 +82,25 @@ void panel_source_part(const trib_segment *s, size_t D, size_t g, size_t G, size
                        const char **k, const char **v)
 {
     size_t row = dtype_size((enum dtype)s->type, D), first = start - s->first;
+    size_t page_keys = s->k_pages ? s->page_keys : s->length, page = page_keys * G * row;
+    size_t part = CHUNK * row, at = g * part;
     bool by_heads = s->key_stride == row;
+    bool by_keys = s->head_stride == row && s->key_stride == G * row;
     *k = *v = NULL;
     if (s->layout != TRIB_KV_ROWS || start < s->first || first + CHUNK > s->length ||
-        (s->k_pages && first / s->page_keys != (first + CHUNK - 1) / s->page_keys))
+        (!by_heads && !by_keys))
         return;
-    if (!by_heads && (s->head_stride != row || s->key_stride != G * row))
+    if (first / page_keys == (first + CHUNK - 1) / page_keys) {
+        *k = row_at(s, s->k, s->k_pages, first, by_heads ? g : 0) + (by_heads ? 0 : at);
+        *v = row_at(s, s->v, s->v_pages, first, by_heads ? g : 0) + (by_heads ? 0 : at);
         return;
-    size_t head = by_heads ? g : 0, at = by_heads ? 0 : g * CHUNK * row;
-    *k = row_at(s, s->k, s->k_pages, first, head) + at;
-    *v = row_at(s, s->v, s->v_pages, first, head) + at;
+    }
+    /* Of pages that make up the chunk, each with all heads in one piece, a part of one of them. */
+    if (first % page_keys != 0 || CHUNK % page_keys != 0 || at % page + part > page ||
+        (!by_keys && s->head_stride != page_keys * row))
+        return;
+    *k = (const char *)s->k_pages[first / page_keys + at / page] + at % page;
+    *v = (const char *)s->v_pages[first / page_keys + at / page] + at % page;
 }
 
 static void prefetch(const char *row, size_t bytes)

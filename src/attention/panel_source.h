@@ -18,9 +18,10 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *segmen
 void panel_source_stored(const trib_segment *segment, size_t g, size_t start, const char **k,
                          const char **v);
 
-/* Of a chunk in layout ROWS whose rows lie one after another, the part that is to be asked for with
- * head g: of rows of all heads, part g of G of them, so that memory is asked in order; of rows of
- * one head, its own. As many bytes as a head's rows have; NULL where rows lie in other ways. */
+/* Of a chunk in layout ROWS whose rows lie one after another, or that is made up of such pages, the
+ * part that is to be asked for with head g: of rows of all heads, part g of G of them, so that
+ * memory is asked in order; of rows of one head, its own. As many bytes as a head's rows have; NULL
+ * where rows lie in other ways. */
 void panel_source_part(const trib_segment *segment, size_t D, size_t g, size_t G, size_t start,
                        const char **k, const char **v);
 

@@ -169,7 +169,7 @@ expect "bench: every case and type" 0 "14" "" sh -c "wc -l <'$scratch/hashes 1'"
 expect "bench: two threads give the hashes of one" 0 "" "" \
     diff "$scratch/hashes 1" "$scratch/hashes 2"
 
-for layout in chunks heads rows; do # case, type, D and hash of 16 rows and a heading
+for layout in chunks heads rows pages; do # case, type, D and hash of 16 rows and a heading
     sh "$scratch/bench" -D 64,96 --case decode,shared --layout $layout --csv 2>&1 |
         cut -d , -f 1-2,4,20 >"$scratch/hashes $layout"
 done
@@ -178,8 +178,10 @@ expect "bench: head by head gives the hashes of chunks" 0 "" "" \
     diff "$scratch/hashes chunks" "$scratch/hashes heads"
 expect "bench: rows give the hashes of chunks" 0 "" "" \
     diff "$scratch/hashes chunks" "$scratch/hashes rows"
-expect "bench: a layout that there is not" 2 "" "*--layout: expected *'pages'*" \
-    "$trib" bench attention --layout pages
+expect "bench: pages give the hashes of chunks" 0 "" "" \
+    diff "$scratch/hashes chunks" "$scratch/hashes pages"
+expect "bench: a layout that there is not" 2 "" "*--layout: expected *'piles'*" \
+    "$trib" bench attention --layout piles
 
 # The project's own model is in the repository, so nothing here is skipped. What is measured is not
 # looked at here either.

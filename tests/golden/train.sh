@@ -120,9 +120,10 @@ long="$trib train text --model rnn --layers 1 --width 16 --context 16 --batch 4 
 interrupt() {
     $long -o stopped.gguf --log stopped.jsonl 2>stopped.err &
     pid=$!
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        sleep 0.1
-        [ ! -s stopped.jsonl ] || break
+    tries=0
+    while [ "$tries" -lt 3000 ] && kill -0 $pid 2>/dev/null && [ ! -s stopped.jsonl ]; do
+        sleep 0.01
+        tries=$((tries + 1))
     done
     kill -TERM $pid 2>/dev/null
     wait $pid || return 1
