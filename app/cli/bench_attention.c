@@ -393,7 +393,7 @@ static int check(const struct command *self, struct bench *b)
     if (!options_choose(v->layout, bench_layout_names, BENCH_LAYOUTS, &layout) ||
         layout & (layout - 1))
         return options_complain(self, "layout", "chunks, heads, rows or pages", v->layout);
-    while (layout >> (b->layout + 1))
+    while (layout >> (b->layout + 1)) /* the number of the one bit */
         b->layout++;
     if (!(v->seconds >= 0 && v->seconds <= 3600))
         return options_complain(self, "seconds", "0 to 3600", "a number outside");

@@ -91,8 +91,9 @@ void panel_source_part(const trib_segment *s, size_t D, size_t g, size_t G, size
         (!by_heads && !by_keys))
         return;
     if (first / page_keys == (first + CHUNK - 1) / page_keys) {
-        *k = row_at(s, s->k, s->k_pages, first, by_heads ? g : 0) + (by_heads ? 0 : at);
-        *v = row_at(s, s->v, s->v_pages, first, by_heads ? g : 0) + (by_heads ? 0 : at);
+        size_t head = by_heads ? g : 0, behind = by_heads ? 0 : at;
+        *k = row_at(s, s->k, s->k_pages, first, head) + behind;
+        *v = row_at(s, s->v, s->v_pages, first, head) + behind;
         return;
     }
     /* Of pages that make up the chunk, each with all heads in one piece, a part of one of them. */
