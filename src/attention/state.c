@@ -58,8 +58,8 @@ trib_status trib_state_merge(const trib_states *out, const trib_states *a, const
     return TRIB_OK;
 }
 
-/* States, parts and columns that are weighed together. */
-enum { MERGE_ROWS = 16, MERGE_PARTS = 128, MERGE_COLUMNS = 256 };
+/* Parts and columns that are weighed together. */
+enum { MERGE_PARTS = 128, MERGE_COLUMNS = 256 };
 
 /* States [first, first + rows) of all parts on their way into one. */
 struct merging {
@@ -71,21 +71,28 @@ struct merging {
     bool holes;                                /* some part of some state is empty */
     float sum[MERGE_ROWS];                     /* of the weights */
     float value[MERGE_ROWS * MERGE_COLUMNS];   /* [rows][columns] sum of weights times values */
-    float weight[MERGE_PARTS][MERGE_ROWS];     /* exp(s - m) of some parts */
+    float weight[MERGE_PARTS][MERGE_ROWS];     /* exp(s - m) of some parts, before that their s */
     const float *v[MERGE_PARTS];               /* their values */
 };
 
-/* s of a part; empty past the last state, so that the loops over them have one length. A copy of
- * that length is a few instructions. */
-static void read_scores(const struct merging *g, size_t p, float s[MERGE_ROWS])
+/* How many parts are weighed together, from part p on. */
+static size_t some_parts(const struct merging *g, size_t p)
 {
-    const float *from = g->parts[p].s + g->first;
-    if (g->rows == MERGE_ROWS) {
-        memcpy(s, from, MERGE_ROWS * sizeof *s);
-        return;
+    return g->n - p < MERGE_PARTS ? g->n - p : MERGE_PARTS;
+}
+
+/* weight = s of parts [p, p + count). Past the last state it is empty. A copy of one length is a
+ * few instructions. */
+static void read_scores(struct merging *g, size_t p, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const float *from = g->parts[p + i].s + g->first;
+        float *s = g->weight[i];
+        if (g->rows == MERGE_ROWS)
+            memcpy(s, from, MERGE_ROWS * sizeof *s);
+        for (size_t r = 0; r < MERGE_ROWS && g->rows < MERGE_ROWS; r++)
+            s[r] = r < g->rows ? from[r] : -INFINITY;
     }
-    for (size_t r = 0; r < MERGE_ROWS; r++)
-        s[r] = r < g->rows ? from[r] : -INFINITY;
 }
 
 static void count_full(struct merging *g)
@@ -99,30 +106,17 @@ static void count_full(struct merging *g)
             }
 }
 
-/* Before loops of MERGE_ROWS, which gcc unrolls before it sees that they are vectors. clang sees
- * it, and complains of being asked where sanitizers forbid it. */
-#if defined(__clang__)
-#define VECTORS
-#else
-#define VECTORS _Pragma("omp simd")
-#endif
-
 static void find_largest(struct merging *g)
 {
-    float m[MERGE_ROWS], least[MERGE_ROWS], s[MERGE_ROWS];
+    float least[MERGE_ROWS];
     for (size_t r = 0; r < MERGE_ROWS; r++) {
-        m[r] = -INFINITY;
+        g->m[r] = -INFINITY;
         least[r] = INFINITY;
     }
-    for (size_t p = 0; p < g->n; p++) {
-        read_scores(g, p, s);
-        VECTORS
-        for (size_t r = 0; r < MERGE_ROWS; r++) {
-            m[r] = s[r] > m[r] ? s[r] : m[r];
-            least[r] = s[r] < least[r] ? s[r] : least[r];
-        }
+    for (size_t p = 0; p < g->n; p += MERGE_PARTS) {
+        read_scores(g, p, some_parts(g, p));
+        g->kernels->state_range(g->m, least, g->weight[0], some_parts(g, p));
     }
-    memcpy(g->m, m, sizeof m);
     g->holes = false;
     for (size_t r = 0; r < g->rows; r++) {
         g->full[r] = g->n;
@@ -133,23 +127,17 @@ static void find_largest(struct merging *g)
         count_full(g);
 }
 
-/* The weights of parts [p, p + count), and where their values are. */
+/* The weights of parts [p, p + count) and their sums, and where their values are. */
 static void find_weights(struct merging *g, size_t p, size_t count)
 {
-    float m[MERGE_ROWS], s[MERGE_ROWS];
-    memcpy(m, g->m, sizeof m);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         g->v[i] = g->parts[p + i].v;
-        read_scores(g, p + i, s);
-        VECTORS
-        for (size_t r = 0; r < MERGE_ROWS; r++)
-            g->weight[i][r] = s[r] - m[r];
-    }
-    g->kernels->exp(g->weight[0], count * MERGE_ROWS);
+    read_scores(g, p, count);
+    g->kernels->state_weights(g->weight[0], g->sum, g->m, count);
 }
 
-/* value[r] and sum[r] gain those of parts [p, p + count) that are not empty: what an empty one
- * holds for values is not looked at. */
+/* value[r] gains those of parts [p, p + count) that are not empty: what an empty one holds for
+ * values is not looked at. */
 static void weigh_full(struct merging *g, size_t r, size_t p, size_t count, size_t j,
                        size_t columns)
 {
@@ -159,8 +147,7 @@ static void weigh_full(struct merging *g, size_t r, size_t p, size_t count, size
     for (size_t c = 0; c < count; c++)
         if (g->parts[p + c].s[i] != -INFINITY) {
             weight[some] = g->weight[c][r];
-            v[some] = g->v[c];
-            g->sum[r] += weight[some++];
+            v[some++] = g->v[c];
         }
     g->kernels->weigh(g->value + r * columns, weight, 1, v, some, i * g->parts->head_dim + j, 1,
                       columns);
@@ -170,12 +157,6 @@ static void weigh_full(struct merging *g, size_t r, size_t p, size_t count, size
 static void weigh_all(struct merging *g, size_t count, size_t j, size_t columns)
 {
     size_t D = g->parts->head_dim, from = g->first * D + j;
-    float sum[MERGE_ROWS];
-    memcpy(sum, g->sum, sizeof sum);
-    for (size_t c = 0; c < count; c++)
-        for (size_t r = 0; r < MERGE_ROWS; r++)
-            sum[r] += g->weight[c][r];
-    memcpy(g->sum, sum, sizeof sum);
     if (columns == D)
         g->kernels->weigh(g->value, g->weight[0], MERGE_ROWS, g->v, count, from, g->rows, D);
     for (size_t r = 0; r < g->rows && columns < D; r++)
@@ -190,7 +171,7 @@ static void merge_columns(struct merging *g, const trib_states *out, size_t j, s
     memset(g->value, 0, g->rows * columns * sizeof *g->value);
     memset(g->sum, 0, sizeof g->sum);
     for (size_t p = 0; p < g->n; p += MERGE_PARTS) {
-        size_t count = g->n - p < MERGE_PARTS ? g->n - p : MERGE_PARTS;
+        size_t count = some_parts(g, p);
         find_weights(g, p, count);
         if (!g->holes)
             weigh_all(g, count, j, columns);

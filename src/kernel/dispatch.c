@@ -23,7 +23,8 @@ enum { REF, AVX2, AVX512, AVX512BF16, TABLES };
         .swiglu = swiglu_##set, .add = add_##set, .gelu_tanh = gelu_tanh_##set,                    \
         .gelu_erf = gelu_erf_##set, .geglu = geglu_##set, .softcap = softcap_##set,                \
         .additive = additive_##set, .panel_load = panel_load_##best, .absorb = absorb_##best,      \
-        .merge = merge_##set, .exp = exp_##set, .weigh = weigh_##set, .learn = &learn_##set,       \
+        .merge = merge_##set, .exp = exp_##set, .state_range = state_range_##set,                  \
+        .state_weights = state_weights_##set, .weigh = weigh_##set, .learn = &learn_##set,         \
         .transpose = transpose_##set, .absorb_backward = absorb_backward_##set,                    \
         .product_rows = product_rows_##best, .product_panel = product_panel_##best,                \
         .product_block = product_block_##best, .product_pairs = PAIRS_##best,                      \

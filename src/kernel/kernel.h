@@ -23,6 +23,9 @@
  * word. */
 enum { CHUNK = 64 };
 
+/* States that are merged together, see state_weights. */
+enum { MERGE_ROWS = 16 };
+
 /* Rows of values in panels and states have a multiple of this many floats; the padding is zero. */
 enum { VALUE_ALIGN = 16 };
 
@@ -243,6 +246,14 @@ struct kernels {
 
     /* x[i] = exp(x[i]), the bits of exp_scalar in every table. */
     void (*exp)(float *x, size_t n);
+
+    /* Of the scores s [parts][MERGE_ROWS] of states: largest[r] and least[r], of which those before
+     * are in place. NaN is passed over. */
+    void (*state_range)(float *largest, float *least, const float *s, size_t parts);
+
+    /* w[p][r] = exp(w[p][r] - largest[r]) for w [parts][MERGE_ROWS], and sum[r] = sum[r] + w[0][r]
+     * + w[1][r] + ..., in order: every table gives the same bits. */
+    void (*state_weights)(float *w, float *sum, const float *largest, size_t parts);
 
     /* y[r][j] = y[r][j] + w[0][r] x[0][from + r n + j] + w[1][r] x[1][from + r n + j] + ..., a
      * chain of fused multiply-adds over `parts` in order, r < rows, j < n: every table gives the

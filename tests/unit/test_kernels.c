@@ -447,11 +447,55 @@ static void exp_has_the_same_bits_everywhere(void **state)
     }
 }
 
+/* With the empty state's score, and NaN, among them. */
+static void state_weights_have_the_same_bits_everywhere(void **state)
+{
+    (void)state;
+    struct random r = random_start(14);
+    enum { PARTS = 20 };
+    for (size_t parts = 0; parts < PARTS; parts++) {
+        size_t n = parts * MERGE_ROWS;
+        float *s = guard_floats(n), *largest = guard_floats(MERGE_ROWS),
+              *least = guard_floats(MERGE_ROWS), *sum = guard_floats(MERGE_ROWS),
+              first[PARTS * MERGE_ROWS], before[MERGE_ROWS];
+        random_fill(&r, first, n, 10);
+        random_fill(&r, before, MERGE_ROWS, 10);
+        for (size_t i = 0; i < n; i += 1 + random_below(&r, 60))
+            first[i] = i % 2 ? -INFINITY : NAN;
+        for (const struct kernels *k = tables_first(); k; k = tables_after(k)) {
+            memcpy(s, first, n * sizeof *s);
+            memcpy(largest, before, sizeof before);
+            memcpy(least, before, sizeof before);
+            memcpy(sum, before, sizeof before);
+            k->state_range(largest, least, s, parts);
+            k->state_weights(s, sum, largest, parts);
+            for (size_t row = 0; row < MERGE_ROWS; row++) {
+                float a = before[row], b = before[row], total = before[row];
+                for (size_t i = row; i < n; i += MERGE_ROWS) {
+                    a = first[i] > a ? first[i] : a;
+                    b = first[i] < b ? first[i] : b;
+                }
+                assert_true(largest[row] == a && least[row] == b);
+                for (size_t i = row; i < n; i += MERGE_ROWS) {
+                    float weight = exp_scalar(first[i] - a);
+                    total += weight;
+                    assert_true(same_bits(s + i, &weight, 1) || (isnan(s[i]) && isnan(weight)));
+                }
+                assert_true(same_bits(sum + row, &total, 1) || (isnan(sum[row]) && isnan(total)));
+            }
+        }
+        guard_free_floats(s, n);
+        guard_free_floats(largest, MERGE_ROWS);
+        guard_free_floats(least, MERGE_ROWS);
+        guard_free_floats(sum, MERGE_ROWS);
+    }
+}
+
 static void weigh_has_the_same_bits_everywhere(void **state)
 {
     (void)state;
     struct random r = random_start(13);
-    enum { PARTS = 5, ROWS = 9, WIDEST = 300 };
+    enum { PARTS = 21, ROWS = 9, WIDEST = 300 };
     static const size_t widths[] = {32, 64, 128};
     for (size_t trial = 0; trial < 300; trial++) {
         size_t n = trial % 2 ? widths[random_below(&r, 3)] : 1 + random_below(&r, WIDEST);
@@ -497,6 +541,7 @@ int main(void)
         cmocka_unit_test(swiglu_is_within_its_bound),
         cmocka_unit_test(add_is_exact),
         cmocka_unit_test(exp_has_the_same_bits_everywhere),
+        cmocka_unit_test(state_weights_have_the_same_bits_everywhere),
         cmocka_unit_test(weigh_has_the_same_bits_everywhere),
     };
     random_seed();

@@ -27,6 +27,8 @@ void panel_load_ref(struct panel *panel, void *memory, const struct chunk_rows *
 void absorb_ref(const struct absorb *tile);
 void merge_ref(const struct partials *into, const struct partials *from, size_t rows, size_t D);
 void exp_ref(float *x, size_t n);
+void state_range_ref(float *largest, float *least, const float *s, size_t parts);
+void state_weights_ref(float *w, float *sum, const float *largest, size_t parts);
 void weigh_ref(float *y, const float *w, size_t w_stride, const float *const *x, size_t parts,
                size_t from, size_t rows, size_t n);
 void transpose_ref(float *out, size_t out_stride, const float *in, size_t in_stride, size_t rows,

@@ -31,11 +31,3 @@ void exp_ref(float *x, size_t n)
     for (size_t i = 0; i < n; i++)
         x[i] = exp_scalar(x[i]);
 }
-
-void weigh_ref(float *y, const float *w, size_t w_stride, const float *const *x, size_t parts,
-               size_t from, size_t rows, size_t n)
-{
-    for (size_t p = 0; p < parts; p++)
-        for (size_t i = 0; i < rows * n; i++)
-            y[i] = fmaf(w[p * w_stride + i / n], x[p][from + i], y[i]);
-}

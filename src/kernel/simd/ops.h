@@ -30,6 +30,8 @@ enum { TILE_ROWS_AVX2 = 6, TILE_ROWS_AVX512 = 6 };
     void merge_##set(const struct partials *into, const struct partials *from, size_t rows,        \
                      size_t D);                                                                    \
     void exp_##set(float *x, size_t n);                                                            \
+    void state_range_##set(float *largest, float *least, const float *s, size_t parts);            \
+    void state_weights_##set(float *w, float *sum, const float *largest, size_t parts);            \
     void weigh_##set(float *y, const float *w, size_t w_stride, const float *const *x,             \
                      size_t parts, size_t from, size_t rows, size_t n);                            \
     void transpose_##set(float *out, size_t out_stride, const float *in, size_t in_stride,         \
