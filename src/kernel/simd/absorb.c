@@ -139,11 +139,13 @@ static inline float softmax_row(float s[CHUNK], uint64_t visible, float *m, floa
 {
     enum { VECTORS = CHUNK / LANES };
     vf x[VECTORS], largest = vf_set(-INFINITY), nan = vf_set(0);
-    for (size_t w = 0; w < VECTORS; w++) {
-        vm mask = vm_from_bits(visible >> w * LANES);
-        x[w] = vf_select(mask, vf_load(s + w * LANES), vf_set(-INFINITY));
+    for (size_t w = 0; w < VECTORS; w++)
+        x[w] = vf_load(s + w * LANES);
+    if (visible != UINT64_MAX)
+        for (size_t w = 0; w < VECTORS; w++)
+            x[w] = vf_select(vm_from_bits(visible >> w * LANES), x[w], vf_set(-INFINITY));
+    for (size_t w = 0; w < VECTORS; w++)
         largest = vf_max(x[w], largest); /* keeps the number where x is NaN */
-    }
     float top = vf_largest(largest), old = *m;
     top = top > old ? top : old; /* a NaN in `old` stays */
     if (top == -INFINITY) {

@@ -95,6 +95,12 @@ static inline vf vf_scale(vf y, vf n)
     return _mm512_scalef_ps(y, n);
 }
 
+/* The same for y in [1, 2] and n in [EXP2_MIN, 0]. */
+static inline vf vf_scale_down(vf y, vf n)
+{
+    return vf_scale(y, n);
+}
+
 static inline vm vm_from_bits(uint64_t bits)
 {
     return (vm)bits;
@@ -273,6 +279,14 @@ static inline vf vf_scale(vf y, vf n)
     return vf_mul(vf_mul(y, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high));
 }
 
+/* 2^n in a normal factor, 2^(n + 100), and a constant. */
+static inline vf vf_scale_down(vf y, vf n)
+{
+    __m256i high = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    high = _mm256_add_epi32(high, _mm256_set1_epi32((100 + 127) << 23));
+    return vf_mul(vf_mul(y, _mm256_castsi256_ps(high)), vf_set(0x1p-100f));
+}
+
 static inline vm vm_from_bits(uint64_t bits)
 {
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
@@ -409,7 +423,7 @@ static inline vf vf_exp2(vf x)
     p = vf_fma(r, p, vf_set(EXP2_P2));
     p = vf_fma(r, p, vf_set(EXP2_P1));
     p = vf_fma(r, p, vf_set(1));
-    return vf_scale(p, n);
+    return vf_scale_down(p, n);
 }
 
 /* tanh of every lane: kernel/exp.h. */
