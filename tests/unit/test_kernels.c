@@ -427,7 +427,7 @@ static void add_is_exact(void **state)
         }
 }
 
-/* What merging states is made of has the bits of one scalar in every table, at every length,
+/* What sampling and merging states are made of has one scalar's bits in every table and length,
  * between guard pages: merging takes no table from its caller, so no table may show. */
 static void exp_has_the_same_bits_everywhere(void **state)
 {
