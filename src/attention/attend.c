@@ -20,7 +20,7 @@ const char *trib_kernels_name(const trib_kernels *kernels)
 size_t trib_chunk_bytes(trib_kv_type type, size_t head_dim)
 {
     const struct dtype_info *info = check_kv_type(type);
-    if (!info || head_dim < 1 || head_dim > CHECK_MOST_DIM || head_dim % info->block != 0)
+    if (!info || head_dim < 1 || head_dim > HEAD_DIM_MOST || head_dim % info->block != 0)
         return 0;
     return chunk_bytes((enum dtype)type, head_dim);
 }

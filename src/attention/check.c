@@ -38,9 +38,9 @@ static trib_status check_attention(const trib_attention *a, trib_error *error)
                          "attention: expected 1 to %d heads, a multiple of the KV heads, found %zu "
                          "and %zu",
                          MOST_HEADS, a->heads, a->kv_heads);
-    if (a->head_dim < 1 || a->head_dim > CHECK_MOST_DIM)
+    if (a->head_dim < 1 || a->head_dim > HEAD_DIM_MOST)
         return error_set(error, TRIB_INVALID, "attention: head_dim: expected 1 to %d, found %zu",
-                         CHECK_MOST_DIM, a->head_dim);
+                         HEAD_DIM_MOST, a->head_dim);
     if (!isfinite(a->scale) || !(a->softcap >= 0 && isfinite(a->softcap)))
         return error_set(error, TRIB_INVALID,
                          "attention: expected a finite scale and a softcap of 0 or more, found %g "

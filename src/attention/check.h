@@ -10,8 +10,6 @@
  */
 const struct dtype_info *check_kv_type(trib_kv_type type);
 
-enum { CHECK_MOST_DIM = 1024 };
-
 /* Whether a workspace can be asked for. */
 bool check_sizes(const trib_kernels *kernels, const trib_attention *attention, size_t tokens,
                  size_t keys);

@@ -26,6 +26,9 @@ enum { CHUNK = 64 };
 /* States that are merged together, see state_weights. */
 enum { MERGE_ROWS = 16 };
 
+/* What D may be at most. */
+enum { HEAD_DIM_MOST = 1024 };
+
 /* Rows of values in panels and states have a multiple of this many floats; the padding is zero. */
 enum { VALUE_ALIGN = 16 };
 

@@ -11,21 +11,23 @@
 #include "kernel/simd/simd.h"
 
 enum {
-    ROWS = LANES == 16 ? TILE_ROWS_AVX512 : TILE_ROWS_AVX2,
-    WIDTH = LANES == 16 ? 4 : 2, /* vectors: 24 of 32 registers, or 12 of 16, hold sums */
+    ROWS = TILE_ROWS_AVX2,
+    WIDTH = 2, /* vectors: 12 of 16 registers hold sums */
     COLUMNS = WIDTH * LANES,
+    SCALES_MOST = HEAD_DIM_MOST / 32 * COLUMNS, /* more than the CHUNK of values */
     SOON = 8, /* rows on, asked for from the caches: 3% of prefill with D = 128 */
 };
 
 /* The right side of a product: rows of float32, float16 or bfloat16, which are widened as they are
  * loaded, or of Q8_0 as kernel/chunk.h lays them out, where a row has the bytes of two terms. */
 struct right {
-    const char *at;    /* [to] rows, or [to / 2] */
-    size_t stride;     /* bytes from row to row */
-    const char *ahead; /* what a packed chunk has there, to ask for; NULL: nothing */
-    size_t ahead_stride;
-    const uint16_t *scales; /* of Q8_0, f16: with keys one for 32 terms of a column, with values */
-    bool keys;              /* one for 32 columns of a term */
+    const char *at;         /* [to] rows, or [to / 2] */
+    size_t stride;          /* bytes from row to row */
+    const char *ahead;      /* what to ask memory for, in its order; NULL: no more than is read */
+    size_t ahead_step;      /* bytes, for each row that is read */
+    const uint16_t *scales; /* of Q8_0, as stored */
+    const float *scale;     /* those of the columns at hand, as step_scales brings them */
+    bool keys;              /* a scale is for 32 terms of a column, else 32 columns of a term */
 };
 
 struct product {
@@ -53,8 +55,7 @@ INLINE vf load_as(enum dtype form, const struct right *b, const char *row, size_
         return vf_from_bf16((const uint16_t *)(const void *)p);
     if (form == DTYPE_F32)
         return vf_load((const float *)(const void *)p);
-    vf scale = b->keys ? vf_from_f16(b->scales + k / 32 * CHUNK + w * LANES)
-                       : vf_broadcast_f16(b->scales + k);
+    vf scale = b->keys ? vf_load(b->scale + k / 32 * COLUMNS + w * LANES) : vf_set(b->scale[k]);
     return vf_mul(scale, vf_from_byte(p, k % 2));
 }
 
@@ -76,8 +77,7 @@ INLINE void product_term(enum dtype form, const struct product *t, const char *r
 
 /* c = a b, or with `scale` [R] c = scale c + a b, over R rows and W vectors. With `use` [R], term k
  * counts in row r only where bit k of use[r] is set. The form, R, W and what is NULL are constants
- * where this is inlined. Where a step that asks has nothing to ask for, it asks for what it reads;
- * one that does not ask memory asks the second-level cache. */
+ * where this is inlined. The first-level cache asks the second for what is read soon. */
 INLINE void product(enum dtype form, bool asks, const struct product *t, size_t R, size_t W,
                     const float *scale, const uint64_t *use)
 {
@@ -89,46 +89,57 @@ INLINE void product(enum dtype form, bool asks, const struct product *t, size_t 
                             ? vf_mul(vf_set(scale[r]), vf_load(t->c + r * t->c_stride + w * LANES))
                             : vf_set(0);
     const char *row = t->b.at + t->from / terms * t->b.stride;
-    const char *ahead = t->b.ahead ? t->b.ahead + t->from / terms * t->b.ahead_stride : row;
+    const char *ahead = t->b.ahead + t->from / terms * t->b.ahead_step;
     for (size_t k = t->from / terms * terms; k < t->to; k += terms) {
         if (asks)
             __builtin_prefetch(ahead, 0, 2);
-        else
-            __builtin_prefetch(row + SOON * t->b.stride, 0, 3);
+        __builtin_prefetch(row + SOON * t->b.stride, 0, 3);
         UNROLL
         for (size_t n = 0; n < terms; n++)
             if (terms == 1 || (k + n >= t->from && k + n < t->to))
                 product_term(form, t, row, k + n, R, W, use, sum);
         row += t->b.stride;
-        ahead += t->b.ahead_stride;
+        ahead += t->b.ahead_step;
     }
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++)
             vf_store(t->c + r * t->c_stride + w * LANES, sum[r][w]);
 }
 
-/* The product over R rows and all columns of c, `columns` of them, a multiple of VALUE_ALIGN. Each
- * line of memory is asked for once. The right side are keys, or the values of a panel. */
+/* The scales of Q8_0 for COLUMNS columns from j on, widened once for all rows and terms: of keys
+ * [terms / 32][COLUMNS], of values [CHUNK]. */
+INLINE void step_scales(const struct right *b, size_t terms, size_t j, float *scale)
+{
+    const uint16_t *at = b->scales + (b->keys ? j : j / 32 * CHUNK);
+    size_t rows = b->keys ? terms / 32 : 1, row = b->keys ? COLUMNS : CHUNK;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < row; i += LANES)
+            vf_store(scale + r * row + i, vf_from_f16(at + r * CHUNK + i));
+}
+
+/* The product over R rows and all columns of c, `columns` of them, a multiple of VALUE_ALIGN. The
+ * right side are keys, or the values of a panel. It is read by columns, but memory is asked for in
+ * its own order, which takes two thirds of the time in float32; where there is nothing to ask for,
+ * for what is read. */
 INLINE void product_columns(enum dtype form, bool asks, struct product t, size_t R, size_t columns,
                             const struct panel *values, const float *scale, const uint64_t *use)
 {
     size_t vector = vector_bytes(form), step;
+    size_t rows = (values ? CHUNK : t.to) / (form == DTYPE_Q8_0 ? 2 : 1);
     struct right all = t.b;
+    float scales[SCALES_MOST];
+    t.b.scale = scales;
     for (size_t j = 0; j < columns; j += step, t.c += step) {
-        struct panel_values b = {all.at + j / LANES * vector, all.stride}, ahead = b;
-        if (all.ahead)
-            ahead.at = all.ahead + (b.at - all.at);
+        step = j + COLUMNS <= columns ? COLUMNS : LANES;
+        struct panel_values b = {all.at + j / LANES * vector, all.stride};
         if (values)
             b = panel_values(form, values, columns, j);
-        if (values && all.ahead)
-            ahead = chunk_values(form, all.ahead, columns, j);
         t.b.at = b.at;
         t.b.stride = b.stride;
-        t.b.ahead = all.ahead && (ahead.at - all.ahead) % 64 == 0 ? ahead.at : NULL;
-        t.b.ahead_stride = ahead.stride;
+        t.b.ahead = (all.ahead ? all.ahead : all.at) + j / LANES * vector * rows;
+        t.b.ahead_step = step / LANES * vector;
         if (form == DTYPE_Q8_0)
-            t.b.scales = all.scales + (all.keys ? j : j / 32 * CHUNK);
-        step = j + COLUMNS <= columns ? COLUMNS : LANES;
+            step_scales(&all, t.to, j, scales);
         if (step == COLUMNS)
             product(form, asks, &t, R, WIDTH, scale, use);
         else

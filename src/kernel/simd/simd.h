@@ -148,12 +148,6 @@ static inline vf vf_from_i8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
 }
 
-/* One number in every lane. */
-static inline vf vf_broadcast_f16(const uint16_t *p)
-{
-    return _mm512_cvtph_ps(_mm256_set1_epi16((short)*p));
-}
-
 /* Byte n of each of LANES pairs, signed. */
 static inline vf vf_from_byte(const void *pairs, size_t n)
 {
@@ -333,11 +327,6 @@ static inline vf vf_from_bf16(const uint16_t *p)
 static inline vf vf_from_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
-}
-
-static inline vf vf_broadcast_f16(const uint16_t *p)
-{
-    return _mm256_cvtph_ps(_mm_set1_epi16((short)*p));
 }
 
 static inline vf vf_from_byte(const void *pairs, size_t n)
