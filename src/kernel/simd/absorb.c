@@ -1,5 +1,5 @@
 /* Chunks absorbed into the running states of a tile of rows, and the merge of such states. Contract
- * and equations: kernel.h.
+ * and equations: kernel.h. For AVX2: AVX-512 has bodies of its own.
  *
  * Both products, q K and p V, are the same small matrix product: ROWS x (WIDTH vectors)
  * accumulators that stay in registers, one broadcast of the left side and one row of the right side
