@@ -419,8 +419,8 @@ void assert_same(const struct attend_case *c, const struct kernels *k, const str
                  const struct result *b, const char *what)
 {
     for (size_t row = 0; row < a->count; row++)
-        if (!same_floats(a->s + row, b->s + row, 1) ||
-            !same_floats(a->v + row * a->D, b->v + row * a->D, a->D))
+        if (memcmp(a->s + row, b->s + row, sizeof *a->s) != 0 ||
+            memcmp(a->v + row * a->D, b->v + row * a->D, a->D * sizeof *a->v) != 0)
             fail_msg("%s: %s: %s: other bits in row %zu: s %.9g and %.9g", k->name, case_name(c),
                      what, row, (double)a->s[row], (double)b->s[row]);
 }

@@ -159,8 +159,11 @@ void case_attend(const struct attend_case *c, const struct kernels *k, const tri
 void case_absorb(const struct attend_case *c, const struct kernels *k, const trib_segment *segment,
                  int threads, const struct result *out);
 
-/* Equal bits, or NaN in both: which NaN comes out of two is the machine's choice. */
+/* Equal bits, or NaN in both: which NaN comes out of two is the machine's choice in the backward.
+ */
 bool same_floats(const float *a, const float *b, size_t n);
+
+/* Equal bits, of NaN too. */
 void assert_same(const struct attend_case *c, const struct kernels *k, const struct result *a,
                  const struct result *b, const char *what);
 

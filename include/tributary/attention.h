@@ -12,7 +12,8 @@
  *     v(I u J) = softmax([s(I), s(J)]) . [v(I), v(J)]
  *
  * Merging is associative and commutative; the state of the empty set, s = -inf and v = 0, is its
- * identity, bit for bit. A NaN stays visible, in its own state alone.
+ * identity, bit for bit. A NaN stays visible, in its own state alone, and what is computed and no
+ * number is one NaN, whatever made it.
  *
  * Sources: Milakov and Gimelshein 2018 (online softmax); Dao et al. 2022 and 2023 (FlashAttention);
  * Ye et al. 2024 (cascade inference, the state as an operand).
@@ -115,7 +116,8 @@ typedef enum trib_kv_layout {
  * Layout ROWS: key i of head g begins i * key_stride + g * head_stride bytes behind k; with pages,
  * i mod page_keys instead of i, behind k_pages[i / page_keys]. Values likewise. Dense [S][G][D]:
  * head_stride = the bytes of D elements, key_stride = G of them; dense [G][S][D]: key_stride = the
- * bytes of D elements, head_stride = S of them. Float elements must be aligned to their size.
+ * bytes of D elements, head_stride = S of them. Float elements must be aligned to their size. Of one
+ * key alone the key_stride may be anything.
  *
  * Layout CHUNKS: `first` is a multiple of 64; the keys of head g in chunk i of the segment begin i
  * * key_stride + g * head_stride bytes behind k, or g * head_stride behind k_pages[i] with
@@ -182,7 +184,9 @@ typedef struct trib_mask {
  *     s = s + slope[h] * (j - p)             alibi (Press et al. 2021)
  *     s = s + bias[h * bias_head_stride + t * bias_token_stride + i]
  *
- * (Vaswani et al. 2017; additive: Bahdanau et al. 2014.) What is not used costs nothing. */
+ * (Vaswani et al. 2017; additive: Bahdanau et al. 2014.) A bias of -inf hides the key as a mask
+ * does; one of -FLT_MAX is a score. Scores count up to 2.3e38 and are held there. What is not used
+ * costs nothing. */
 typedef struct trib_attention {
     size_t heads;                               /* H, a multiple of G */
     size_t kv_heads;                            /* G */

@@ -143,7 +143,6 @@ static const float *query_at(const struct plan *p, size_t g, size_t row)
 /* A row whose state is empty sees scores of -inf at most: its shift makes every p of it 0. */
 static void load_rows(const struct plan *p, const struct worker *w, const struct item *item)
 {
-    const float log2e = 0x1.715476p+0f;
     for (size_t r = 0; r < item->rows; r++) {
         size_t row = item->row + r, at = row_state(p, item->g, row), to = r * p->Dv;
         if (r + AHEAD < item->rows) {
@@ -154,7 +153,7 @@ static void load_rows(const struct plan *p, const struct worker *w, const struct
             prefetch(p->dq + ahead, p->D);
         }
         float s = p->states->s[at];
-        w->shift[r] = s == -INFINITY ? s : -s * log2e;
+        w->shift[r] = s == -INFINITY ? s : -score_to_log2(s);
         load_row(p, w->q + to, query_at(p, item->g, row));
         load_row(p, w->dy + to, p->dy + at * p->D);
         load_row(p, w->dq + to, item->strip ? p->dq + at * p->D : NULL);
@@ -246,11 +245,6 @@ static void clear_chunk(const struct plan *p, const struct item *item, size_t st
 
 /* ---- A tile ---- */
 
-static enum mask_cover cover(const struct plan *p, size_t row, size_t rows, size_t start)
-{
-    return mask_cover(&p->mask, row / p->group, (row + rows - 1) / p->group, start, start + CHUNK);
-}
-
 /* x, the products, become scores in units of log 2. The derivative of cap tanh(x / cap) is
  * 1 - tanh^2; alibi and bias shift a score. */
 static void score_forward(const void *context, float *x, float *slope)
@@ -273,18 +267,12 @@ static void score_forward(const void *context, float *x, float *slope)
 static void tile(const struct plan *p, const struct worker *w, const struct item *item, size_t r,
                  size_t start, const struct panel *panel)
 {
-    const float log2e = 0x1.715476p+0f;
     const trib_attention *a = p->attention;
-    uint64_t visible[BACKWARD_ROWS], any = 0;
+    uint64_t visible[BACKWARD_ROWS];
     size_t rows = item->rows - r < BACKWARD_ROWS ? item->rows - r : BACKWARD_ROWS;
     size_t row = item->row + r;
-    enum mask_cover seen = cover(p, row, rows, start);
-    for (size_t i = 0; i < rows && seen == MASK_SOME; i++) {
-        bool same = i > 0 && (row + i) % p->group != 0; /* another head of the token before */
-        visible[i] = same ? visible[i - 1] : mask_chunk(&p->mask, (row + i) / p->group, start);
-        any |= visible[i];
-    }
-    if (seen == MASK_NOTHING || (seen == MASK_SOME && !any))
+    enum mask_cover seen = mask_rows(&p->mask, item->g, row, rows, start, visible);
+    if (seen == MASK_NOTHING)
         return;
     struct score_tile score = {p->kernels, a,    p->queries, p->segment, item->g,
                                row,        rows, &panel,     &start};
@@ -322,7 +310,7 @@ static void run_item(const struct plan *p, char *workspace, const struct item *i
     for (size_t c = item->chunk; c < item->chunk + item->chunks; c++) {
         size_t start = (p->first_chunk + c) * CHUNK;
         struct panel panel;
-        if (item->rows == 0 || cover(p, item->row, item->rows, start) == MASK_NOTHING) {
+        if (item->rows == 0 || !mask_sees(&p->mask, item->g, item->row, item->rows, start)) {
             if (item->block == 0)
                 clear_chunk(p, item, start);
             continue;
@@ -436,7 +424,7 @@ trib_status trib_attend_backward(const trib_kernels *kernels, const trib_attenti
                      .queries = queries,
                      .segment = segment,
                      .states = states,
-                     .mask = {.mask = &attention->mask,
+                     .mask = {.attention = attention,
                               .query_first = queries->first,
                               .key_first = segment->first,
                               .length = segment->length},

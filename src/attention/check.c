@@ -161,7 +161,7 @@ static trib_status check_segment(const trib_attention *a, const trib_segment *s,
                          "segment: %s: expected head_dim a multiple of %u, found %zu", info->name,
                          info->block, a->head_dim);
     if (s->first > most_positions || s->length > most_positions - s->first ||
-        s->page_keys > most_positions)
+        (s->k_pages && s->page_keys > most_positions))
         return error_set(error, TRIB_INVALID, "segment: too many keys or too high a position");
     if (s->layout == TRIB_KV_CHUNKS)
         return check_chunks(a, s, error);
@@ -169,17 +169,16 @@ static trib_status check_segment(const trib_attention *a, const trib_segment *s,
         return error_set(error, TRIB_INVALID, "segment: unknown layout %d", (int)s->layout);
     size_t element = info->block == 1 ? info->bytes : 1,
            row = dtype_size((enum dtype)s->type, a->head_dim);
+    size_t together = s->k_pages && s->page_keys < s->length ? s->page_keys : s->length;
     uint64_t end = row;
     if (s->key_stride % element || s->head_stride % element ||
-        (s->length > 1 && s->key_stride < row) || (a->kv_heads > 1 && s->head_stride < row))
+        (together > 1 && s->key_stride < row) || (a->kv_heads > 1 && s->head_stride < row))
         return error_set(
             error, TRIB_INVALID,
             "segment: strides: expected at least %zu bytes and multiples of %zu, found "
             "%zu and %zu",
             row, element, s->key_stride, s->head_stride);
-    if (!reach(s->k_pages && s->page_keys < s->length ? s->page_keys : s->length, s->key_stride,
-               &end) ||
-        !reach(a->kv_heads, s->head_stride, &end))
+    if (!reach(together, s->key_stride, &end) || !reach(a->kv_heads, s->head_stride, &end))
         return error_set(error, TRIB_INVALID, "segment: strides of %zu and %zu overflow",
                          s->key_stride, s->head_stride);
     return check_pages(s, element, error);
@@ -213,9 +212,9 @@ trib_status check_arguments(const char *who, const trib_kernels *kernels, const 
     trib_status status;
     if ((status = check_attention(a, error)) || (status = check_queries(a, q, error)) ||
         (status = check_segment(a, s, error)) || (status = check_bias(a, q, s, error)) ||
-        (status = check_mask(&a->mask, q, s, error)))
+        (status = check_states(a, q, states, error)))
         return status;
-    return check_states(a, q, states, error);
+    return check_mask(&a->mask, q, s, error); /* last: it reads as many tokens as are said to be */
 }
 
 trib_status check_workspace(const char *who, const void *workspace, size_t bytes, size_t needed,

@@ -3,8 +3,11 @@
 
 #include <math.h>
 
-static bool is_visible(const struct definition *in, size_t t, size_t i)
+/* A bias of -inf hides a key as a mask does. */
+static bool is_visible(const struct definition *in, size_t t, size_t h, size_t i)
 {
+    if (in->bias && in->bias[(h * in->T + t) * in->S + i] == -INFINITY)
+        return false;
     return !in->visible || in->visible(in->context, t, i);
 }
 
@@ -46,11 +49,11 @@ static void add_bias(const struct definition *in, size_t h, double *scores)
         scores[at] += (double)in->bias[h * in->T * in->S + at];
 }
 
-static void hide(const struct definition *in, double *scores)
+static void hide(const struct definition *in, size_t h, double *scores)
 {
     for (size_t t = 0; t < in->T; t++)
         for (size_t i = 0; i < in->S; i++)
-            if (!is_visible(in, t, i))
+            if (!is_visible(in, t, h, i))
                 scores[t * in->S + i] = -(double)INFINITY;
 }
 
@@ -78,14 +81,14 @@ void definition_matrix(const struct definition *in, double *scores, double *y, d
             add_slope(in, h, scores);
         if (in->bias)
             add_bias(in, h, scores);
-        hide(in, scores);
+        hide(in, h, scores);
         for (size_t t = 0; t < in->T; t++) {
             double *row = scores + t * in->S;
             s[t * in->H + h] = softmax(row, in->S);
             for (size_t d = 0; d < in->D; d++) {
                 double sum = 0;
                 for (size_t i = 0; i < in->S; i++)
-                    if (is_visible(in, t, i))
+                    if (is_visible(in, t, h, i))
                         sum += row[i] * (double)in->v[(i * in->G + g) * in->D + d];
                 y[(t * in->H + h) * in->D + d] = sum;
             }
@@ -120,12 +123,12 @@ double definition_timestep(const struct definition *in, size_t t, size_t h, doub
     size_t g = h / (in->H / in->G);
     double largest = -(double)INFINITY, sum = 0;
     for (size_t i = 0; i < in->S; i++)
-        if (is_visible(in, t, i))
+        if (is_visible(in, t, h, i))
             largest = fmax(largest, score(in, t, h, i));
     for (size_t d = 0; d < in->D; d++)
         y[d] = 0;
     for (size_t i = 0; i < in->S; i++) {
-        if (!is_visible(in, t, i))
+        if (!is_visible(in, t, h, i))
             continue;
         double s = score(in, t, h, i);
         double weight = s == -(double)INFINITY ? 0 : exp(s - largest);

@@ -52,7 +52,7 @@ void panel_source_load(const struct kernels *kernels, const trib_segment *s, siz
     }
     rows.k = row_at(s, s->k, s->k_pages, first, g);
     rows.v = row_at(s, s->v, s->v_pages, first, g);
-    rows.stride = s->key_stride;
+    rows.stride = first == last ? dtype_size(rows.type, D) : s->key_stride; /* any, of one key */
     if (!s->k_pages || first / s->page_keys == last / s->page_keys) {
         kernels->panel_load(panel, memory, &rows, D, use);
         return;

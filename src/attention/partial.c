@@ -4,7 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-static const float ln2 = 0x1.62e430p-1f, log2e = 0x1.715476p+0f;
+#include "attention/nan.h"
+#include "attention/score.h"
+
+static const float ln2 = 0x1.62e430p-1f;
 
 void partial_clear(struct partials p, size_t rows, size_t D)
 {
@@ -14,19 +17,26 @@ void partial_clear(struct partials p, size_t rows, size_t D)
     memset(p.o, 0, rows * value_stride(D) * sizeof *p.o);
 }
 
+void partial_clear_empty(struct partials p, size_t rows, size_t D)
+{
+    for (size_t r = 0; r < rows; r++)
+        if (p.m[r] == -INFINITY)
+            partial_clear(partials_at(p, r, D), 1, D);
+}
+
 void partial_from_state(struct partials p, float s, const float *v, size_t D)
 {
     partial_clear(p, 1, D);
     if (s == -INFINITY)
         return;
-    *p.m = s * log2e;
+    *p.m = score_to_log2(s);
     *p.d = 1;
     memcpy(p.o, v, D * sizeof *v);
 }
 
 bool partial_is_state(struct partials p, float s, const float *v, size_t D)
 {
-    float m = s * log2e;
+    float m = score_to_log2(s);
     return memcmp(p.m, &m, sizeof m) == 0 && *p.d == (s == -INFINITY ? 0.0f : 1.0f) &&
            memcmp(p.o, v, D * sizeof *v) == 0;
 }
@@ -38,6 +48,6 @@ float partial_finish(struct partials p, size_t D, float *v)
         return -INFINITY;
     }
     for (size_t i = 0; i < D; i++)
-        v[i] = p.o[i] / *p.d + 0.0f; /* -0 + 0 = 0 */
-    return *p.m * ln2 + logf(*p.d);
+        v[i] = one_nan(p.o[i] / *p.d + 0.0f); /* -0 + 0 = 0 */
+    return one_nan(*p.m * ln2 + logf(*p.d));
 }

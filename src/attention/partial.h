@@ -31,13 +31,17 @@ static inline struct partials partials_in(float *memory, size_t rows, size_t D)
 
 void partial_clear(struct partials p, size_t rows, size_t D);
 
+/* Clears the rows that are empty still: 0 times a value that is not finite may have got into o. */
+void partial_clear_empty(struct partials p, size_t rows, size_t D);
+
 /* A state (s, v [D]) as a running one. */
 void partial_from_state(struct partials p, float s, const float *v, size_t D);
 
 /* Whether one row is, bit for bit, what partial_from_state makes of (s, v). */
 bool partial_is_state(struct partials p, float s, const float *v, size_t D);
 
-/* v [D] = o / d of one row; returns s. Empty: v = 0, s = -inf. The sign of a zero is dropped. */
+/* v [D] = o / d of one row; returns s. Empty: v = 0, s = -inf. The sign of a zero is dropped, and
+ * what is no number is one NaN, whichever came in and by which way. */
 float partial_finish(struct partials p, size_t D, float *v);
 
 #endif

@@ -21,7 +21,6 @@ void score_transform(const void *context, size_t c, float *s)
     const struct score_tile *t = context;
     const trib_attention *a = t->attention;
     const struct panel *panel = t->panels[c];
-    const float log2e = 0x1.715476p+0f;
     size_t group = a->heads / a->kv_heads;
     for (size_t r = 0; r < t->rows; r++, s += CHUNK) {
         size_t token = (t->row + r) / group, head = t->g * group + (t->row + r) % group;
@@ -39,6 +38,6 @@ void score_transform(const void *context, size_t c, float *s)
                 s[j] += bias[t->starts[c] + j - t->segment->first];
         }
         for (size_t j = 0; j < CHUNK; j++)
-            s[j] *= log2e;
+            s[j] = score_to_log2(s[j]);
     }
 }

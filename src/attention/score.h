@@ -2,8 +2,20 @@
 #ifndef ATTENTION_SCORE_H
 #define ATTENTION_SCORE_H
 
+#include <float.h>
+#include <math.h>
+
 #include "kernel/kernel.h"
 #include "tributary/attention.h"
+
+static const float log2e = 0x1.715476p+0f;
+
+/* A score in units of log 2. What is finite stays so: -FLT_MAX, by which some mask, is a score. */
+static inline float score_to_log2(float s)
+{
+    float x = s * log2e;
+    return fabsf(x) > FLT_MAX && fabsf(s) <= FLT_MAX ? copysignf(FLT_MAX, s) : x;
+}
 
 /* Whether the products need work before they are scores. */
 bool score_is_more(const trib_attention *attention);

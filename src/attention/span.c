@@ -39,12 +39,11 @@ struct tile {
 struct folding folding_of(const struct kernels *kernels, const trib_attention *attention,
                           const trib_queries *queries, const trib_segment *segment)
 {
-    const float log2e = 0x1.715476p+0f;
     struct folding f = {.kernels = kernels,
                         .attention = attention,
                         .queries = queries,
                         .segment = segment,
-                        .mask = {.mask = &attention->mask,
+                        .mask = {.attention = attention,
                                  .query_first = queries->first,
                                  .key_first = segment->first,
                                  .length = segment->length},
@@ -109,29 +108,18 @@ static bool values_finite(const struct folding *f, size_t g, struct loaded *chun
 /* Adds a chunk to what the tile absorbs, unless none of its rows sees any of it. */
 static void tile_add(const struct folding *f, struct tile *t, struct loaded *chunk)
 {
-    size_t start = chunk->start;
-    size_t t0 = t->row / f->group, t1 = (t->row + t->rows - 1) / f->group, c = t->chunks;
+    size_t start = chunk->start, c = t->chunks;
+    uint64_t *words = t->words[c], all = UINT64_MAX;
     enum mask_cover cover = MASK_EVERYTHING;
     if (!chunk->everything)
-        cover = mask_cover(&f->mask, t0, t1, start, start + CHUNK);
+        cover = mask_rows(&f->mask, t->g, t->row, t->rows, start, words);
     if (cover == MASK_NOTHING)
         return;
-    t->visible[c] = NULL;
-    if (cover == MASK_SOME) {
-        uint64_t any = 0, all = UINT64_MAX;
-        for (size_t r = 0; r < t->rows; r++) {
-            size_t token = (t->row + r) / f->group;
-            t->words[c][r] = r > 0 && token == (t->row + r - 1) / f->group
-                                 ? t->words[c][r - 1]
-                                 : mask_chunk(&f->mask, token, start);
-            any |= t->words[c][r];
-            all &= t->words[c][r];
-        }
-        if (!any)
-            return;
-        t->visible[c] = t->words[c];
-        t->finite[c] = all == mask_existing(&f->mask, start) || values_finite(f, t->g, chunk);
-    }
+    for (size_t r = 0; r < t->rows && cover == MASK_SOME; r++)
+        all &= words[r];
+    t->visible[c] = cover == MASK_SOME ? words : NULL;
+    t->finite[c] = cover == MASK_EVERYTHING || all == mask_existing(&f->mask, start) ||
+                   values_finite(f, t->g, chunk);
     t->panels[c] = &chunk->panel;
     t->loaded[c] = chunk;
     t->starts[c] = start;
@@ -209,7 +197,8 @@ static void load_chunk(const struct folding *f, struct span_worker *w, size_t g,
 }
 
 /* What a tile's rows see of the loaded chunks goes into `run`, or merged into their `total`. A span
- * that is the first to be seen begins there: merging with empty states would only copy it. */
+ * that is the first to be seen begins there: merging with empty states would only copy it, and
+ * leave out a row whose products are all -inf. */
 static void fold_tile(const struct folding *f, struct span_worker *w, struct tile *tile,
                       const float *q, struct loaded *loaded, size_t chunks, struct partials total,
                       const struct partials *run)
@@ -225,6 +214,8 @@ static void fold_tile(const struct folding *f, struct span_worker *w, struct til
         begun = begun || total.m[r] != -INFINITY;
     if (!begun) {
         tile_absorb(f, tile, q, run ? *run : total);
+        if (!run)
+            partial_clear_empty(total, tile->rows, f->D);
         return;
     }
     partial_clear(w->tile, tile->rows, f->D);
@@ -244,7 +235,8 @@ void span_fold(const struct folding *f, struct span_worker *w, size_t g, size_t 
     for (size_t start = span * SPAN; start < (span + 1) * SPAN; start += CHUNK) {
         struct loaded *to = &loaded[chunks];
         enum mask_cover cover = mask_cover(&f->mask, t0, t1, start, start + CHUNK);
-        if (cover == MASK_NOTHING)
+        if (cover == MASK_NOTHING ||
+            (cover == MASK_SOME && !mask_sees(&f->mask, g, row, rows, start)))
             continue;
         load_chunk(f, w, g, start, rows, w->panels + chunks * panel_bytes(f->D), to);
         panel_source_stored(f->segment, g, start, &to->k, &to->v);
@@ -276,6 +268,8 @@ void span_chunk(const struct folding *f, struct span_worker *w, size_t g, size_t
     struct loaded chunk = {.everything = false};
     size_t next = start + CHUNK, last = f->queries->tokens - 1, i = 0;
     const char *k = NULL, *v = NULL;
+    if (!mask_sees(&f->mask, g, 0, rows, start))
+        return;
     if (mask_cover(&f->mask, 0, last, next, next + CHUNK) != MASK_NOTHING)
         panel_source_part(f->segment, f->D, g, f->G, next, &k, &v);
     load_chunk(f, w, g, start, rows, w->panels, &chunk);

@@ -1,10 +1,12 @@
 /* States as the public API has them, (s, v) in float32, and their merge.
  *
  * Invariants: merging with the empty state returns the other operand bit for bit; no infinity is
- * subtracted from an infinity, so empty with empty is empty and never NaN. */
+ * subtracted from an infinity, so empty with empty is empty and never NaN; what is computed and no
+ * number is one NaN. */
 #include <math.h>
 #include <string.h>
 
+#include "attention/nan.h"
 #include "base/error.h"
 #include "kernel/exp.h"
 #include "kernel/kernel.h"
@@ -40,8 +42,8 @@ static float merge_one(float *v, float sa, const float *va, float sb, const floa
     a /= sum;
     b /= sum;
     for (size_t i = 0; i < D; i++)
-        v[i] = a * va[i] + b * vb[i];
-    return m + logf(sum);
+        v[i] = one_nan(a * va[i] + b * vb[i]);
+    return one_nan(m + logf(sum));
 }
 
 trib_status trib_state_merge(const trib_states *out, const trib_states *a, const trib_states *b,
@@ -186,7 +188,7 @@ static void merge_columns(struct merging *g, const trib_states *out, size_t j, s
             memmove(out->v + at, g->parts[g->last[r]].v + at, columns * sizeof *out->v);
         float *v = out->v + at, sum = g->sum[r];
         for (size_t c = 0; c < columns && g->full[r] > 1; c++)
-            v[c] = g->value[r * columns + c] / sum;
+            v[c] = one_nan(g->value[r * columns + c] / sum);
     }
 }
 
@@ -201,7 +203,7 @@ static void merge_rows(struct merging *g, const trib_states *out)
         float *s = out->s + g->first + r;
         *s = g->full[r] == 0   ? -INFINITY
              : g->full[r] == 1 ? g->parts[g->last[r]].s[g->first + r]
-                               : g->m[r] + logf(g->sum[r]);
+                               : one_nan(g->m[r] + logf(g->sum[r]));
     }
 }
 
@@ -243,8 +245,8 @@ trib_status trib_state_sink(const trib_states *states, const float *sink, size_t
         float m = s > other ? s : other, a = s == -INFINITY ? 0 : exp_scalar(s - m);
         float sum = a + exp_scalar(other - m);
         for (size_t j = 0; j < D; j++)
-            v[j] *= a / sum;
-        states->s[i] = m + logf(sum);
+            v[j] = one_nan(v[j] * (a / sum));
+        states->s[i] = one_nan(m + logf(sum));
     }
     return TRIB_OK;
 }

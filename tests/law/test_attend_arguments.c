@@ -178,6 +178,13 @@ static void parent_above(struct call *c)
     parents[0] = 2;
 }
 
+/* parent[T] is not there. */
+static void tree_of_other_states(struct call *c)
+{
+    tree(c);
+    c->queries.tokens = (size_t)1 << 30;
+}
+
 static void parent_below_none(struct call *c)
 {
     tree(c);
@@ -291,6 +298,7 @@ static const struct fault faults[] = {
     {"parent", parent_itself, 0, 0, NULL},
     {"parent", parent_above, 0, 0, NULL},
     {"parent", parent_below_none, 0, 0, NULL},
+    {"states", tree_of_other_states, 0, 0, NULL},
     {"bits_stride", bitten, SET_SIZE(attention.mask.bits_stride, 0)},
     {"bits_stride", bitten, SET_SIZE(attention.mask.bits_stride, WORDS - 1)},
     {"bits_stride", bitten, SET_SIZE(attention.mask.bits_stride, FAR)},

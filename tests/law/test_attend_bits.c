@@ -309,8 +309,8 @@ static void heads_do_not_know_of_each_other(void **state)
             case_attend(&alone, k, &part.segment, 0, c.T, 3, &out);
             for (size_t row = 0; row < out.count; row++) {
                 size_t at = row / group * c.H + g * group + row % group;
-                assert_true(same_floats(whole.s + at, out.s + row, 1));
-                assert_true(same_floats(whole.v + at * c.D, out.v + row * c.D, c.D));
+                assert_memory_equal(whole.s + at, out.s + row, sizeof(float));
+                assert_memory_equal(whole.v + at * c.D, out.v + row * c.D, c.D * sizeof(float));
             }
             result_free(&out);
             result_free(&whole);

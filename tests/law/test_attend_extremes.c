@@ -189,7 +189,8 @@ static bool is_hit(const struct attend_case *c, const struct hit *hit, size_t ro
     size_t t = row / c->H, h = row % c->H, block = c->type == TRIB_KV_Q8_0 ? 32 : 1;
     if (hit->where == IN_QUERY)
         return t == hit->t && h == hit->h;
-    bool sees = h / (c->H / c->G) == hit->g && case_sees(c, t, hit->i);
+    bool hidden = c->bias && c->bias[(h * c->T + t) * c->S + hit->i] == -INFINITY;
+    bool sees = h / (c->H / c->G) == hit->g && case_sees(c, t, hit->i) && !hidden;
     return sees && (hit->where == IN_KEY || (d < c->D && d / block == hit->d / block));
 }
 

@@ -20,6 +20,16 @@ static void put_columns(float *k, size_t at, const float *block, size_t D)
             k[i * CHUNK + at + j] = block[j * D + i];
 }
 
+/* Key j, or zeros where there is none. */
+static void load_key(float *to, const struct chunk_rows *rows, size_t j, size_t D)
+{
+    if (j < rows->from || j >= rows->to) {
+        memset(to, 0, D * sizeof *to);
+        return;
+    }
+    SIMD(unpack)(rows->type, to, rows->k + (j - rows->from) * rows->stride, D);
+}
+
 /* A packed chunk is in form already; only its type may be another. For a tile or two that is
  * widened as it is read, and else once for all. */
 static void load_packed(struct panel *panel, float *memory, const struct chunk_rows *rows, size_t D,
@@ -50,10 +60,7 @@ void SIMD(panel_load)(struct panel *panel, void *memory, const struct chunk_rows
                     rows->stride % sizeof(float) == 0;
     for (size_t at = 0; at < CHUNK; at += LANES) {
         for (size_t j = at; j < at + LANES; j++)
-            if (j >= rows->from && j < rows->to)
-                SIMD(unpack)
-        (rows->type, v + (j - at) * D, rows->k + (j - rows->from) * rows->stride, D);
-        else memset(v + (j - at) * D, 0, D * sizeof *v);
+            load_key(v + (j - at) * D, rows, j, D);
         put_columns(k, at, v, D);
     }
     *panel = (struct panel){k, v, Dv, rows->from, rows->to, DTYPE_F32};
