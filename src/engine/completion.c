@@ -10,12 +10,11 @@
 
 void completion_leave(struct completion *c)
 {
-    trib_scheduler *s = c->request->scheduler;
     if (!c->session)
         return;
     trib_session_close(c->session);
     c->session = NULL;
-    s->active--;
+    c->request->scheduler->active--;
 }
 
 /* All but the text, which may be wanted later. */

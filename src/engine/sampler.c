@@ -4,6 +4,7 @@
  * Candidates stand by falling logit, equal ones by rising id, so that no step depends on how a sort
  * breaks ties. Top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) look at the
  * probabilities before the temperature. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +169,8 @@ static trib_status penalize(trib_sampler *s, trib_error *error)
     return TRIB_OK;
 }
 
-/* The logits that the choice is made by; one is above -inf. */
+/* The logits that the choice is made by; one is above -inf, and none is +inf: what a bias or a
+ * penalty makes too large for a number is held at the largest. */
 static trib_status adjust(trib_sampler *s, const float *logits, trib_error *error)
 {
     size_t V = s->vocabulary, allowed;
@@ -186,9 +188,12 @@ static trib_status adjust(trib_sampler *s, const float *logits, trib_error *erro
     status = penalize(s, error);
     if (status != TRIB_OK)
         return status;
-    if (logits_most(s->logits, V) == -INFINITY)
+    float most = logits_most(s->logits, V);
+    if (most == -INFINITY)
         return error_set(error, TRIB_INVALID,
                          "bias and constraint leave no token with a logit above minus infinity");
+    for (size_t i = 0; i < V && most == INFINITY; i++)
+        s->logits[i] = s->logits[i] < FLT_MAX ? s->logits[i] : FLT_MAX;
     return TRIB_OK;
 }
 

@@ -143,6 +143,28 @@ static void penalty_counts_recent_tokens_once(void **state)
     trib_sampler_close(s);
 }
 
+/* A penalty below 1 makes a logit larger, at most as large as a number is: such a token then takes
+ * all, whatever filters there are. */
+static void a_penalty_makes_no_infinity(void **state)
+{
+    const float logits[V] = {3, 2.5f, 2, -1, -9, -9};
+    (void)state;
+    for (int filter = 0; filter < 4; filter++) {
+        trib_sampler_options options = plain();
+        trib_error error = {0};
+        int32_t id = -1;
+        options.repeat_penalty = 1e-39f;
+        options.repeat_last = 4;
+        options.top_p = filter & 1 ? 0.9f : 1;
+        options.min_p = filter & 2 ? 0.1f : 0;
+        trib_sampler *s = sampler(options);
+        trib_sampler_accept(s, 2);
+        assert_int_equal(trib_sampler_next(s, logits, &id, &error), TRIB_OK);
+        assert_int_equal(id, 2);
+        trib_sampler_close(s);
+    }
+}
+
 static void seed_fixes_the_draws(void **state)
 {
     size_t a[V], b[V], c[V];
@@ -207,6 +229,7 @@ int main(void)
         cmocka_unit_test(filters_keep_what_they_say),
         cmocka_unit_test(greedy_takes_the_largest_and_the_lowest_of_equals),
         cmocka_unit_test(penalty_counts_recent_tokens_once),
+        cmocka_unit_test(a_penalty_makes_no_infinity),
         cmocka_unit_test(seed_fixes_the_draws),
         cmocka_unit_test(broken_logits_are_told),
         cmocka_unit_test(options_outside_their_range_are_named),
