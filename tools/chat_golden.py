@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 SYSTEM = ("system", " Be brief. ")
 FIRST = ("user", "What is 2 + 2?")
 ANSWER = ("assistant", "It is 4.")
-SECOND = ("user", "  Größe?\n")
+SECOND = ("user", " \u3000 Größe?\u2028\u00a0\n")
 
 ONE = [FIRST]
 TURNS = [FIRST, ANSWER, SECOND]

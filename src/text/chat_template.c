@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "text/utf8.h"
 
 /* Each row is what the models' own Jinja program writes (tools/chat_golden.py has the programs and
  * holds the rows against them), with three liberties. A system's message that Mistral's v3 puts
@@ -234,20 +235,41 @@ static void put_own(struct writer *w, const char *text)
     }
 }
 
-static bool is_space(char c)
+/* What is white space to Python, in whose words the programs trim. */
+static bool is_space(uint32_t c)
 {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    return (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= ' ') || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* Bytes of the white space that a text begins with, and that it ends with: one character, or 0. */
+static size_t space_first(struct slice text)
+{
+    uint32_t code;
+    size_t bytes = text.length ? utf8_decode(text.bytes, text.length, &code) : 0;
+    return bytes && is_space(code) ? bytes : 0;
+}
+
+static size_t space_last(struct slice text)
+{
+    size_t bytes = 1;
+    while (bytes < text.length && (text.bytes[text.length - bytes] & 0xc0) == 0x80)
+        bytes++;
+    struct slice last = {text.bytes + text.length - bytes, bytes};
+    return text.length && space_first(last) == bytes ? bytes : 0;
 }
 
 /* What people or the model wrote. */
 static void put_message(struct writer *w, struct slice text, bool trim_left, bool trim_right)
 {
-    while (trim_left && text.length > 0 && is_space(text.bytes[0])) {
-        text.bytes++;
-        text.length--;
+    size_t bytes;
+    while (trim_left && (bytes = space_first(text))) {
+        text.bytes += bytes;
+        text.length -= bytes;
     }
-    while (trim_right && text.length > 0 && is_space(text.bytes[text.length - 1]))
-        text.length--;
+    while (trim_right && (bytes = space_last(text)))
+        text.length -= bytes;
     put(w, text, false, TOKEN_NONE);
 }
 

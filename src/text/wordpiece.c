@@ -137,6 +137,9 @@ static trib_status finish_word(const struct wordpiece *wp, struct word *word, st
     while (whole && at < end) {
         size_t length = end - at < wp->vocab->longest ? end - at : wp->vocab->longest;
         int32_t id = TOKEN_NONE;
+        if (at > 0 && end - at >= sizeof word_start &&
+            memcmp(word->bytes + at, word_start, sizeof word_start) == 0)
+            length = 0; /* the text's own U+2581 begins no word */
         for (; length > 0 && id == TOKEN_NONE; length--)
             id = vocab_find(wp->vocab, word->bytes + at, length);
         whole = id != TOKEN_NONE;

@@ -110,6 +110,7 @@ static void longest_tokens_from_the_left(void **state)
          "a",
          {3, 3, -1}},
         {"[SEP]", {UNK, UNK, UNK, -1}},
+        {"a" SP "a b", {UNK, UNK, -1}}, /* the sign for the beginning of a word is none in a text */
     };
     (void)state;
     struct tokenizer *tokenizer = open_wordpiece(usual);
