@@ -88,13 +88,15 @@ trib_status trib_engine_open(trib_engine **out, const trib_model *model,
                              const trib_engine_options *options, trib_error *error);
 
 /* NULL is allowed. All sessions must be closed before. What the folder does not have yet is written
- * first. */
+ * first, as by trib_engine_flush. */
 void trib_engine_close(trib_engine *engine);
 
 /* Writes what is cached and not in the folder yet, in whole pages, but for failures of which each
  * is reported and the first returned: TRIB_IO, TRIB_FULL where the budget is less than a file of
- * some pages. Steps write behind by themselves, about a page (64 tokens) for each that they fill;
- * this is for a moment when nobody waits for the next one. Without a folder it does nothing. */
+ * some pages. A page is tried once: if it could not be written, or was removed from the folder
+ * since, it is not written again while it stays cached. Steps write behind by themselves, about a
+ * page (64 tokens) for each that they fill; this is for a moment when nobody waits for the next
+ * one. Without a folder it does nothing. */
 trib_status trib_engine_flush(trib_engine *engine, trib_error *error);
 
 /* Bytes of keys and values, in whole pages of 64 tokens. */

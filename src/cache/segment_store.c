@@ -253,6 +253,15 @@ static void end_job(struct segment_store *store)
     *job = (struct job){0};
 }
 
+/* Ends the run for good, written or not. From here on its pages count as saved: what fails is not
+ * tried again at every step. */
+static void settle_job(struct segment_store *store)
+{
+    for (size_t i = 0; i < store->job.count; i++)
+        store->job.pages[i]->saved = true;
+    end_job(store);
+}
+
 /* Whether a sequence stands at the end of a node, so that the run there may become longer. */
 static bool may_grow(const struct tree_node *node)
 {
@@ -334,8 +343,8 @@ static trib_status write_header(struct segment_store *store, trib_error *error)
     return status;
 }
 
-/* Begins to write pages [from, to) of a node. From here on they count as saved: what fails is not
- * tried again at every step. */
+/* Begins to write pages [from, to) of a node, which stays among those with unsaved pages meanwhile:
+ * nothing is lost when the run is given up for memory. */
 static trib_status begin_job(struct segment_store *store, struct tree_node *node, size_t from,
                              size_t to, trib_error *error)
 {
@@ -344,7 +353,6 @@ static trib_status begin_job(struct segment_store *store, struct tree_node *node
     for (size_t i = from; i < to; i++) {
         job->pages[i - from] = node->run[i].page;
         page_hold(node->run[i].page);
-        node->run[i].page->saved = true;
     }
     job->ids = malloc(job->end * CHUNK * sizeof *job->ids);
     if (!job->ids)
@@ -397,7 +405,7 @@ trib_status segment_store_write(struct segment_store *store, size_t bytes, bool 
         if (status == TRIB_OK && store->job.written == store->job.count)
             status = finish_job(store, error);
         if (status != TRIB_OK || store->job.written == store->job.count)
-            end_job(store);
+            settle_job(store);
         written += page_bytes;
     }
     if (more)

@@ -47,7 +47,7 @@ trib_status segment_store_open(struct segment_store **out, const struct segment_
                                struct prefix_tree *tree, trib_error *error);
 
 /* Abandons the run that is being written, so that the store holds no page; whether there was one.
- * NULL is allowed. */
+ * What of it the tree still has waits to be written as before. NULL is allowed. */
 bool segment_store_stop(struct segment_store *store);
 
 /* Stops and closes; NULL is allowed. Pages that lie in its files must have been dropped before. */

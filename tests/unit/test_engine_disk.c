@@ -473,6 +473,29 @@ static void a_full_disk_stops_nothing(void **state)
     assert_int_equal(run_anew(&disk), CACHED);
 }
 
+/* What somebody removes is not written again before it was computed again. */
+static void what_was_removed_stays_away(void **state)
+{
+    struct disk disk = on_folder();
+    const trib_cache_prune_options prune = {.bytes = 0};
+    trib_cache_pruned pruned;
+    trib_error error = {0};
+    (void)state;
+    start(&disk, fixture.model);
+    trib_session *session = open_session(&disk);
+    append(session, fixture.ids, CACHED);
+    must(trib_engine_flush(disk.engine, &error), &error);
+    must(trib_cache_prune(fixture.folder, &prune, &pruned, &error), &error);
+    assert_int_equal(pruned.files, 1);
+    must(trib_engine_flush(disk.engine, &error), &error);
+    trib_session_close(session);
+    trib_engine_close(disk.engine);
+    assert_int_equal(folder_each(fixture.folder, "", NULL), 0);
+    assert_int_equal(disk.messages, 0);
+    assert_int_equal(run_anew(&disk), 0);
+    assert_int_equal(run_anew(&disk), CACHED);
+}
+
 static void the_budget_is_kept(void **state)
 {
     struct whole_file file = make_file();
@@ -605,6 +628,7 @@ int main(void)
         ON_FOLDER(foreign_files_are_passed_over),
         ON_FOLDER(steps_write_behind),
         ON_FOLDER(a_full_disk_stops_nothing),
+        ON_FOLDER(what_was_removed_stays_away),
         ON_FOLDER(the_budget_is_kept),
         ON_FOLDER(a_folder_that_cannot_be),
         ON_FOLDER(a_folder_is_listed_and_pruned),

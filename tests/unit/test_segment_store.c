@@ -1,6 +1,7 @@
 /* The folder of KV segments: what comes back after a restart, and what does not: damaged, foreign,
- * vanished and half-written files; two processes at once, processes that are killed, a full disk
- * and a budget. Whatever happens on disk, what is found holds the right keys and values. */
+ * vanished and half-written files; two processes at once, processes that are killed, a full disk,
+ * a full memory and a budget. Whatever happens on disk, what is found holds the right keys and
+ * values. */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -20,6 +21,7 @@ static const struct kv_shape shape = {DTYPE_F16, 2, 1, 16};
 struct disk {
     char folder[FOLDER_NAME];
     const char *kernels;
+    size_t memory;
     uint64_t budget;
     int threads;
     struct prefix_cache *cache;
@@ -38,7 +40,7 @@ static void say(void *context, const char *message)
 static void start(struct disk *d)
 {
     struct prefix_cache_options options = {.shape = shape,
-                                           .budget = 1 << 24,
+                                           .budget = d->memory,
                                            .disk = {.folder = d->folder,
                                                     .budget = d->budget,
                                                     .kernels = d->kernels,
@@ -60,7 +62,7 @@ static void restart(struct disk *d)
 static int open_disk(void **state)
 {
     static struct disk d;
-    d = (struct disk){.kernels = "test", .budget = UINT64_MAX, .threads = 1};
+    d = (struct disk){.kernels = "test", .memory = 1 << 24, .budget = UINT64_MAX, .threads = 1};
     folder_make(d.folder);
     if (page_pool_open(&d.scratch, &shape, 2 * kv_page_bytes(&shape), NULL) != TRIB_OK)
         return -1;
@@ -352,6 +354,35 @@ static void a_full_disk_costs_the_run_alone(void **state)
     assert_int_equal(find(d, 2), PAGES);
 }
 
+/* Memory is short while a run is written, which is given up for it; a sequence still holds the run,
+ * and it is written with what waits. */
+static void a_run_that_is_interrupted_is_written_later(void **state)
+{
+    struct disk *d = *state;
+    int32_t ids[IDS];
+    uint64_t hashes[IDS];
+    struct sequence *s, *other;
+    bool more;
+    ids_of(1, ids, hashes);
+    d->memory = (PAGES + 1) * kv_page_bytes(&shape);
+    restart(d);
+    assert_int_equal(sequence_open(&s, d->cache, ids, IDS, NULL), TRIB_OK);
+    assert_int_equal(case_append(&shape, s, ids, hashes, IDS, NULL), TRIB_OK);
+    assert_int_equal(prefix_cache_write(d->cache, 1, true, &more, NULL), TRIB_OK);
+    assert_true(more);
+    assert_int_equal(folder_each(d->folder, ".part", NULL), 1);
+    assert_int_equal(sequence_open(&other, d->cache, NULL, 0, NULL), TRIB_OK);
+    assert_int_equal(sequence_reserve(other, 2 * CHUNK, NULL), TRIB_FULL);
+    sequence_close(other);
+    assert_int_equal(folder_each(d->folder, "", NULL), 0);
+    while (more)
+        assert_int_equal(prefix_cache_write(d->cache, 1, true, &more, NULL), TRIB_OK);
+    assert_int_equal(folder_each(d->folder, "", NULL), 1);
+    sequence_close(s);
+    restart(d);
+    assert_int_equal(find(d, 1), PAGES);
+}
+
 static void the_budget_keeps_what_was_used_last(void **state)
 {
     struct disk *d = *state;
@@ -419,6 +450,7 @@ int main(void)
         ON_DISK(damaged_files_are_passed_over),
         ON_DISK(files_may_vanish),
         ON_DISK(a_full_disk_costs_the_run_alone),
+        ON_DISK(a_run_that_is_interrupted_is_written_later),
         ON_DISK(the_budget_keeps_what_was_used_last),
         ON_DISK(a_folder_that_cannot_be),
     };
