@@ -117,7 +117,7 @@ static trib_status restore(struct sequence *sequence, const int32_t *ids, size_t
     for (size_t i = 0; i < found; i++) {
         if (status == TRIB_OK)
             status = tree_add(cache->tree, &sequence->place, ids + i * CHUNK, pages[i], error);
-        else
+        if (status != TRIB_OK) /* then the tree did not take it */
             page_drop(cache->pool, pages[i]);
     }
     free(path);

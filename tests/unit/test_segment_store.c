@@ -383,6 +383,45 @@ static void a_run_that_is_interrupted_is_written_later(void **state)
     assert_int_equal(find(d, 1), PAGES);
 }
 
+/* How many more calls of calloc have memory; the linker puts ours in front of it. */
+static size_t callocs_left = SIZE_MAX;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    if (callocs_left == 0)
+        return NULL;
+    callocs_left -= callocs_left != SIZE_MAX;
+    return __real_calloc(count, size);
+}
+
+/* Whichever calloc fails while a sequence is opened, it leaves no page behind. */
+static void without_memory_nothing_is_held(void **state)
+{
+    struct disk *d = *state;
+    int32_t ids[IDS];
+    uint64_t hashes[IDS];
+    struct sequence *s;
+    size_t failures = 0, pages = 0;
+    ids_of(1, ids, hashes);
+    assert_int_equal(compute(d, 1, NULL), TRIB_OK);
+    for (size_t left = 0; pages < PAGES; left++) {
+        restart(d);
+        callocs_left = left;
+        trib_status status = sequence_open(&s, d->cache, ids, IDS, NULL);
+        callocs_left = SIZE_MAX;
+        assert_true(status == TRIB_OK || status == TRIB_NO_MEMORY);
+        failures += status != TRIB_OK;
+        pages = s ? sequence_length(s) / CHUNK : 0;
+        sequence_close(s);
+        prefix_cache_clear(d->cache);
+        assert_int_equal(prefix_cache_counts(d->cache).pages.wrapped, 0);
+    }
+    assert_true(failures > 1); /* of the sequence, and of the tree's node */
+}
+
 static void the_budget_keeps_what_was_used_last(void **state)
 {
     struct disk *d = *state;
@@ -451,6 +490,7 @@ int main(void)
         ON_DISK(files_may_vanish),
         ON_DISK(a_full_disk_costs_the_run_alone),
         ON_DISK(a_run_that_is_interrupted_is_written_later),
+        ON_DISK(without_memory_nothing_is_held),
         ON_DISK(the_budget_keeps_what_was_used_last),
         ON_DISK(a_folder_that_cannot_be),
     };
