@@ -1,4 +1,5 @@
 /* trib: finds the command and hands over. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,8 +71,20 @@ static void spin_briefly(char **argv)
         execv("/proc/self/exe", argv);
 }
 
+/* The next file that is opened would get the number of a standard stream that is closed, and what
+ * is meant for the stream would be written into the file. The other way round, as here, reading and
+ * writing fail as they did. */
+static void keep_numbers(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 &&
+            open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
+    keep_numbers();
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_usage(stdout);

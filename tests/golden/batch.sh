@@ -265,6 +265,13 @@ for try in first second; do # what was wrong is not tried again, and not forgott
         "$trib" batch "$own" "$scratch/wrong" -o "$scratch/wrong.out"
 done
 
+expect "without a standard error they are not told of among the results" 1 "" "" sh -c \
+    "'$trib' batch '$own' '$scratch/wrong' -o '$scratch/silent' 2>&-"
+check "which are the same" sh -c \
+    "sort '$scratch/wrong.out' >'$scratch/sorted' && sort '$scratch/silent' | cmp - '$scratch/sorted'"
+expect "nothing is written where standard output is closed" 1 "" \
+    "*trib: standard output: cannot be written: *" sh -c "'$trib' batch '$own' '$scratch/wrong' >&-"
+
 # ---- What can be asked for ----
 
 # one JSON PATTERN NAME: the result of a request.
