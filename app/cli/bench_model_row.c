@@ -177,5 +177,5 @@ int bench_model_print(const struct bench_model_row *row, enum bench_format forma
         print_csv(row, &n, first);
     else
         print_line(row, &n, first);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }

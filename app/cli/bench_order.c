@@ -112,7 +112,7 @@ static int print(const struct turns *t, const struct bench_row *r, enum bench_fo
                "hash");
     printf("%-7s %-5s %4zu %3zu %3zu %7zu %6zu %11.4f %11.4f %6.1f%% %-11s %s\n", r->name, r->kv,
            r->D, r->H, r->G, r->S, r->N, ms, any, 100 * cost, r->table, hash[CANONICAL]);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int bench_order_row(const struct attend_call *call, const struct bench_row *like, double seconds,

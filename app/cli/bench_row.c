@@ -68,5 +68,5 @@ int bench_row_print(const struct bench_row *row, enum bench_format format, bool 
                    "table", "hash");
         print_line(row, &n);
     }
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -99,7 +99,7 @@ static int print(struct bench *b, const struct row *row, const struct shared_ste
     printf("%-7s %5zu %7zu %7zu %10.3f %10.1f %12.1f %10.1f %8.1f %6.1f%% %-5s %s\n", name,
            row->count, row->prefix, row->suffix, n->ms, rate, bytes / 1e6, held / 1e6, fork,
            100 * n->share, n->bound, n->hash);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int run_row(struct bench *b, const struct row *row, const trib_session *prefix)
@@ -198,7 +198,7 @@ static int print_restart(struct bench *b, size_t prefix, const struct bench_rest
     printf("%-7s %5d %7zu %10.3f %12.1f %11.2f%% %12.1f %6.1f%% %-5s %s\n", case_names[RESTART], 1,
            prefix, n->ms, 1e3 * r->prefill, 100 * part, bytes / 1e6, 100 * n->share, n->bound,
            n->hash);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int restart_row(struct bench *b, const trib_engine_options *engine, size_t prefix)

@@ -120,7 +120,7 @@ static int print(struct bench *b, size_t length, const struct result *r)
     b->first = false;
     printf("%-7s %6zu %8zu %9.3f %10.1f %12.2f %8.1f%% %s\n", length ? "lookup" : "plain", length,
            length ? b->v.branches : 0, 1e3 / rate, rate, of_step, 100 * right, hash);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int row(struct bench *b, size_t length)

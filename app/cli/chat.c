@@ -175,9 +175,7 @@ static trib_status show(struct answer *a, trib_text text, trib_error *error)
     if (text.length)
         memcpy(a->text + a->length, text.bytes, text.length);
     a->length += text.length;
-    if (fwrite(text.bytes, 1, text.length, stdout) != text.length || fflush(stdout) != 0)
-        return failure(error, TRIB_IO, "standard output cannot be written");
-    return TRIB_OK;
+    return print_at_once(text, error);
 }
 
 /* Without white space before the first of it. */

@@ -1,11 +1,12 @@
-/* The commands of trib, and what they share: interrupts, complaints, JSON, reading whole files. */
+/* The commands of trib, and what they share: interrupts, complaints, standard output, JSON, reading
+ * whole files. */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
 #include <jansson.h>
 
 #include "options.h"
-#include "tributary/status.h"
+#include "tributary/model.h"
 
 extern const struct command run_command, demo_command, inspect_command, tokenize_command,
     bench_command, embed_command, eval_command, tokenizer_command, train_command, compare_command,
@@ -25,6 +26,13 @@ trib_status failure(trib_error *error, trib_status status, const char *format, .
 
 /* The same of a message "path: why", of which the path is cut where it is long. */
 trib_status path_failure(trib_error *error, trib_status status, const char *path, const char *why);
+
+/* Hands over what was printed. Where that or a write before it failed it complains, unless somebody
+ * has, and gives false. main calls it last, for all commands. */
+bool flush_output(void);
+
+/* Prints a text that somebody waits for. TRIB_IO where it cannot: the caller complains. */
+trib_status print_at_once(trib_text text, trib_error *error);
 
 /* Prints a JSON object on a line of its own and releases it; the exit status. */
 int print_json(json_t *object);

@@ -1,4 +1,4 @@
-/* What the commands share: interrupts, complaints, JSON, reading whole files. */
+/* What the commands share: interrupts, complaints, standard output, JSON, reading whole files. */
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -52,15 +52,39 @@ int complain(const trib_error *error)
     return EXIT_FAILURE;
 }
 
+static bool complained_of_output;
+
+bool flush_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    if (!complained_of_output) /* the reason of an earlier failure is not known any more */
+        fprintf(stderr, "trib: standard output cannot be written%s%s\n", errno ? ": " : "",
+                errno ? strerror(errno) : "");
+    complained_of_output = true;
+    return false;
+}
+
+trib_status print_at_once(trib_text text, trib_error *error)
+{
+    if (fwrite(text.bytes, 1, text.length, stdout) == text.length && fflush(stdout) == 0)
+        return TRIB_OK;
+    complained_of_output = true;
+    return failure(error, TRIB_IO, "standard output cannot be written: %s", strerror(errno));
+}
+
 int print_json(json_t *object)
 {
-    int failed = !object || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0;
+    bool made = object && (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 ||
+                           ferror(stdout));
     json_decref(object);
-    if (failed || putchar('\n') == EOF || fflush(stdout) != 0) {
-        fprintf(stderr, "trib: the JSON could not be written\n");
+    if (!made) {
+        fprintf(stderr, "trib: the JSON could not be made\n");
         return EXIT_FAILURE;
     }
-    return EXIT_SUCCESS;
+    putchar('\n');
+    return flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 json_t *json_text(const char *bytes, size_t length)

@@ -82,9 +82,8 @@ static void keep_numbers(void)
             return;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    keep_numbers();
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_usage(stdout);
@@ -103,4 +102,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "trib: unknown command '%s'\n\n", name);
     print_usage(stderr);
     return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    keep_numbers();
+    int status = run(argc, argv);
+    return flush_output() ? status : EXIT_FAILURE;
 }

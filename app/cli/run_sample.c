@@ -42,10 +42,7 @@ static trib_status put(const struct job *job, struct completion *c, trib_text pi
     if (piece.length)
         memcpy(c->text + c->length, piece.bytes, piece.length);
     c->length += piece.length;
-    if (job->streams &&
-        (fwrite(piece.bytes, 1, piece.length, stdout) != piece.length || fflush(stdout) != 0))
-        return failure(error, TRIB_IO, "standard output cannot be written");
-    return TRIB_OK;
+    return job->streams ? print_at_once(piece, error) : TRIB_OK;
 }
 
 trib_status completion_text(const struct job *job, struct completion *c, trib_text piece,

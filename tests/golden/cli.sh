@@ -47,6 +47,24 @@ done
 expect "manual page" 0 ".TH TRIB 1*repeat*penalty*" "" "$trib" manual
 expect "completion" 0 "_trib*--temperature*--min-frequency*" "" "$trib" completion
 
+# Standard output that nobody gets, of commands that print much, little, by and by, and JSON.
+own=$(dirname "$0")/../../models/shakespeare.gguf
+unwritten="trib: standard output cannot be written: No space left on device"
+for words in --help --version "run --help" manual completion bench "inspect $own" "inspect $own --json" \
+    "tokenize $own $scratch/text" "eval $own $scratch/text" "embed $own thought" "demo $own -n 1" \
+    "cache list $scratch" "cache verify $scratch"; do
+    expect "a full disk: $words" 1 "" "$unwritten" sh -c "'$trib' $words >/dev/full"
+done
+expect "a full disk: run" 1 "" "$unwritten" sh -c "'$trib' run '$own' -p A -n 9 >/dev/full"
+expect "a full disk: run --n 2" 1 "" "prefill *$unwritten" \
+    sh -c "'$trib' run '$own' -p A -n 9 --n 2 >/dev/full"
+expect "a full disk: chat" 1 "" "$unwritten" sh -c \
+    "echo A | '$trib' chat '$own' --template plain -n 9 >/dev/full"
+expect "standard output that is closed" 1 "" "trib: standard output cannot be written: Bad file*" \
+    sh -c "'$trib' inspect '$own' >&-"
+expect "wrong usage prints nothing that could be lost" 2 "" "trib: unknown command 'sing'*" \
+    sh -c "'$trib' sing >/dev/full"
+
 learned=$scratch/learned.gguf
 expect "tokenizer --help names its commands" 0 "Usage: trib tokenizer COMMAND*train*" "" \
     "$trib" tokenizer --help
@@ -185,7 +203,6 @@ expect "bench: a layout that there is not" 2 "" "*--layout: expected *'piles'*" 
 
 # The project's own model is in the repository, so nothing here is skipped. What is measured is not
 # looked at here either.
-own=$(dirname "$0")/../../models/shakespeare.gguf
 cat >"$scratch/bench-model" <<END
 exec '$trib' bench "\$@" --prompt 100 --rows 8 --depth 0,100 --tokens 4 --seconds 0.001 --repeat 1
 END
