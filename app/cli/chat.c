@@ -86,19 +86,25 @@ static void chat_close(struct chat *c)
     trib_model_close(c->model);
 }
 
+/* On failure the session is as it was. */
 static trib_status new_session(struct chat *c, trib_error *error)
 {
+    trib_session *session;
+    trib_status status = trib_session_open(&session, c->engine, NULL, error);
+    if (status != TRIB_OK)
+        return status;
     trib_session_close(c->session);
-    c->session = NULL;
+    c->session = session;
     c->had = 0;
     c->stale = false;
-    return trib_session_open(&c->session, c->engine, NULL, error);
+    return TRIB_OK;
 }
 
 /* Everything is forgotten but what --system says. */
 static trib_status reset(struct chat *c, trib_error *error)
 {
     talk_clear(&c->talk);
+    c->stale = true;
     if (c->values->system &&
         !talk_add(&c->talk, TRIB_ROLE_SYSTEM, c->values->system, strlen(c->values->system)))
         return failure(error, TRIB_NO_MEMORY, "no memory for the conversation");
@@ -221,8 +227,8 @@ static trib_status generate(struct chat *c, struct answer *a, trib_error *error)
     return status == TRIB_OK ? show(a, trib_stops_rest(a->stops), error) : status;
 }
 
-/* Computes the tokens of what is new. TRIB_FULL: they do not fit, and nothing is changed. With
- * Ctrl-C it ends early and the session is stale. */
+/* Computes the tokens of what is new. Where they do not fit, or cannot be had, the session has what
+ * it had; where it ends half way, as by Ctrl-C, the session is stale. */
 static trib_status compute_new(struct chat *c, trib_error *error)
 {
     int32_t *ids;
@@ -234,7 +240,13 @@ static trib_status compute_new(struct chat *c, trib_error *error)
         trib_chat_render(c->template, c->talk.messages, c->talk.count, c->had, &ids, &count, error);
     size_t room = trib_session_context(c->session) - trib_session_length(c->session);
     if (status == TRIB_OK && count > room)
-        status = failure(error, TRIB_FULL, "does not fit");
+        status = failure(error, TRIB_FULL,
+                         "%zu more tokens do not fit in the context of %zu: /reset begins anew",
+                         count, trib_session_context(c->session));
+    if (status != TRIB_OK) {
+        trib_free(ids);
+        return status;
+    }
     while (status == TRIB_OK && done < count && !line_interrupts()) {
         size_t step = count - done < STEP_TOKENS ? count - done : STEP_TOKENS;
         status = trib_session_append(c->session, ids + done, step, error);
@@ -242,7 +254,7 @@ static trib_status compute_new(struct chat *c, trib_error *error)
             trib_sampler_accept(c->sampler, ids[done + i]);
         done += step;
     }
-    c->stale = status != TRIB_FULL && (status != TRIB_OK || done < count);
+    c->stale = status != TRIB_OK || done < count;
     c->had = c->talk.count;
     trib_free(ids);
     return status;
@@ -252,15 +264,11 @@ static trib_status compute_new(struct chat *c, trib_error *error)
 static trib_status reply(struct chat *c, trib_error *error)
 {
     struct answer a = {0};
-    size_t had = c->stale ? 0 : c->had;
     line_forget_interrupts();
     trib_status status = compute_new(c, error);
-    if (status == TRIB_FULL)
-        say_full(c);
     if (status != TRIB_OK || c->stale) {
         talk_drop_last(&c->talk);
-        c->had = had;
-        return status == TRIB_FULL ? TRIB_OK : status;
+        return status;
     }
     status = answer_open(c, &a, error);
     if (status == TRIB_OK)
@@ -283,15 +291,20 @@ static trib_status reply(struct chat *c, trib_error *error)
 
 /* ---- Commands ---- */
 
+/* A conversation that cannot be gone on with leaves the one before as it is. */
 static trib_status load(struct chat *c, const char *path, trib_error *error)
 {
     struct talk talk = {0};
     int32_t *ids = NULL;
-    size_t count;
+    size_t count, context = trib_session_context(c->session);
     trib_status status = talk_load(&talk, path, error);
     if (status == TRIB_OK)
         status = trib_chat_render(c->template, talk.messages, talk.count, 0, &ids, &count, error);
     trib_free(ids);
+    if (status == TRIB_OK && count > context)
+        status = failure(error, TRIB_FULL,
+                         "%.120s: a conversation of %zu tokens does not fit in the context of %zu",
+                         path, count, context);
     if (status != TRIB_OK) {
         talk_clear(&talk);
         return status;
@@ -302,10 +315,7 @@ static trib_status load(struct chat *c, const char *path, trib_error *error)
     if (talk.messages[talk.count - 1].role == TRIB_ROLE_USER)
         return reply(c, error);
     line_forget_interrupts();
-    status = compute_new(c, error);
-    if (status == TRIB_FULL)
-        say_full(c);
-    return status;
+    return compute_new(c, error);
 }
 
 static trib_status save(struct chat *c, const char *path, trib_error *error)

@@ -63,9 +63,14 @@ expect "two slashes are one, and plain text" 0 '*"/save, <s>"*' "" sh -c "
 expect "the system is in the file" 0 '*"system"*"Be brief."*"user"*' "" sh -c "
     sh '$scratch/talk' 'Go.\n/save $scratch/system.json\n' --system 'Be brief.' >/dev/null &&
     cat '$scratch/system.json'"
-expect "a full context is said, and /reset helps" 0 "?*" "the context of 60 tokens is full: /reset*" \
+full="trib: * more tokens do not fit in the context of 60: /reset begins anew"
+expect "a question that does not fit" 1 "" "trib: * more tokens do not fit in the context of 1: *" \
+    sh "$scratch/talk" "hi\n" --context 1
+expect "a question that does not fit is said to be so, and /reset helps" 1 "?*" "$full" \
     sh "$scratch/talk" "$(printf '%070d' 1)\n/reset\nGo.\n" --context 60
 expect "an answer ends where the context does" 0 "?*" "the context of 40 tokens is full*" \
+    sh "$scratch/talk" "Go on.\n" --context 40 -n 100
+expect "and nothing is answered behind it" 1 "?*" "the context of 40 *trib: * do not fit in *40*" \
     sh "$scratch/talk" "Go on.\nGo on.\n" --context 40 -n 100
 expect "a command that is none" 1 "" "trib: there is no /sing; /help lists*" sh "$scratch/talk" "/sing\n"
 expect "/save without a name" 1 "" "trib: /save: expected the name of a file" sh "$scratch/talk" "/save\n"
@@ -76,6 +81,11 @@ for wrong in 'x' '{"messages":3}' '[{"role":"god","content":"a"}]' '[{"role":"us
     echo "$wrong" >"$scratch/wrong"
     expect "/load of $wrong" 1 "" "trib: *expected*" sh "$scratch/talk" "/load $scratch/wrong\n"
 done
+printf '[{"role":"user","content":"%0300d"}]' 1 >"$scratch/long"
+expect "/load of what does not fit is refused" 1 "?*" \
+    "trib: $scratch/long: a conversation of * tokens does not fit in the context of 256" \
+    sh "$scratch/talk" "Who are you?\n/load $scratch/long\nAnd I?\n/save $scratch/kept.json\n"
+check "and the conversation before goes on" cmp "$scratch/two.json" "$scratch/kept.json"
 expect "/help goes to standard error" 0 "" "*/load*/quit*" sh "$scratch/talk" "/help\n"
 expect "nothing is read behind /quit" 0 "" "" sh "$scratch/talk" "/quit\n/sing\n"
 
