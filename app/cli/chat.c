@@ -52,6 +52,7 @@ enum { STEP_TOKENS = 512 };
 struct chat {
     const struct values *values;
     trib_model *model;
+    trib_model_shape shape;
     trib_engine *engine;
     trib_session *session;
     struct speculation speculation; /* while the session answers */
@@ -86,14 +87,24 @@ static void chat_close(struct chat *c)
     trib_model_close(c->model);
 }
 
-/* On failure the session is as it was. */
+/* With a sampler that has seen nothing either: it is told of the conversation again. On failure
+ * both are as they were. */
 static trib_status new_session(struct chat *c, trib_error *error)
 {
     trib_session *session;
-    trib_status status = trib_session_open(&session, c->engine, NULL, error);
+    trib_sampler *sampler;
+    trib_status status =
+        trib_sampler_open(&sampler, c->shape.vocabulary, &c->values->sampler, error);
     if (status != TRIB_OK)
         return status;
+    status = trib_session_open(&session, c->engine, NULL, error);
+    if (status != TRIB_OK) {
+        trib_sampler_close(sampler);
+        return status;
+    }
+    trib_sampler_close(c->sampler);
     trib_session_close(c->session);
+    c->sampler = sampler;
     c->session = session;
     c->had = 0;
     c->stale = false;
@@ -115,7 +126,6 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
                              trib_error *error)
 {
     trib_engine_options engine = trib_engine_options_default();
-    trib_model_shape shape;
     trib_status status;
     c->values = v;
     engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
@@ -132,10 +142,9 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
             "'trib chat --help' has the names for --template; plain is for models that have "
             "seen no conversations");
     }
-    if ((status = trib_model_describe(c->model, &shape, error)) ||
+    if ((status = trib_model_describe(c->model, &c->shape, error)) ||
         (status = load_engine(&c->engine, c->model, engine, error)) ||
         (status = speculation_open(&c->speculation, &v->speculation, &engine, error)) ||
-        (status = trib_sampler_open(&c->sampler, shape.vocabulary, &v->sampler, error)) ||
         (status = reset(c, error)))
         return status;
     c->lines = line_open();

@@ -58,6 +58,13 @@ done
 expect "/reset forgets" 0 "" "" sh -c "
     sh '$scratch/talk' 'Say on.\n/reset\nWho are you?\n/save $scratch/reset.json\n' >/dev/null &&
     cmp '$scratch/one.json' '$scratch/reset.json'"
+for way in "--repeat-penalty 1.5" "--temperature 1"; do
+    # shellcheck disable=SC2086
+    sh "$scratch/talk" "Say on.\n/reset\nSay on.\n" $way >"$scratch/both" 2>/dev/null
+    expect "what is said behind it is as at first: $way" 0 "" "" sh -c "
+        n=\$(wc -l <'$scratch/both') && head -n \$((n / 2)) '$scratch/both' >'$scratch/half' &&
+        tail -n \$((n / 2)) '$scratch/both' | cmp - '$scratch/half'"
+done
 expect "two slashes are one, and plain text" 0 '*"/save, <s>"*' "" sh -c "
     sh '$scratch/talk' '//save, <s>\n/save $scratch/text.json\n' >/dev/null && cat '$scratch/text.json'"
 expect "the system is in the file" 0 '*"system"*"Be brief."*"user"*' "" sh -c "
