@@ -26,7 +26,8 @@ struct values {
 
 static const struct option_row options[] = {
     {"prompt", 'p', OPTION_STRING, offsetof(struct values, prompt), "TEXT",
-     "the text to continue (default: a beginning of a scene)"},
+     "the text to continue (default: a beginning of a scene, or as much of it as the context has "
+     "room for)"},
     {"tokens", 'n', OPTION_SIZE, offsetof(struct values, count), "N",
      "tokens to generate at most (default: 100)"},
     {"temperature", 't', OPTION_FLOAT, SAMPLER(temperature), "T",
@@ -48,7 +49,9 @@ struct job {
     const struct values *values;
     trib_model *model;
     size_t vocabulary; /* V */
-    int32_t *prompt;   /* [prompt_count] */
+    const char *text;  /* [length] of the prompt */
+    size_t length;
+    int32_t *prompt; /* [prompt_count]; NULL until the first way knows how long a context is */
     size_t prompt_count;
     float *logits; /* [prompt_count][V], of the segment at hand */
 };
@@ -148,32 +151,38 @@ static trib_status decode(struct stage *stage, const struct job *job, struct out
     return status;
 }
 
-static trib_status compute(const struct job *job, struct way way, struct outcome *out,
-                           trib_error *error)
+/* Tokens of the scene at most: those that the context has room for beside the ones that are
+ * generated, and at least half of it. */
+static size_t scene_most(size_t context, size_t count)
 {
-    struct stage stage = {0};
-    trib_status status = stage_open(&stage, job, way, error);
-    if (status == TRIB_OK)
-        status = prefill(&stage, job, way, out, error);
-    if (status == TRIB_OK)
-        status = decode(&stage, job, out, error);
-    if (status == TRIB_OK)
-        out->kernels = trib_engine_kernels(stage.engine);
-    stage_close(&stage);
+    size_t room = context > count ? context - count : 0, half = context - context / 2;
+    return room > half ? room : half;
+}
+
+/* A prompt that was asked for is taken as it is, the scene without its end where that is too much.
+ * A token has a byte at least, so cutting a byte for each token too many does not cut too far. */
+static trib_status tokenize(struct job *job, size_t context, trib_error *error)
+{
+    const struct values *v = job->values;
+    size_t most = v->prompt ? SIZE_MAX : scene_most(context, v->count), excess = 0;
+    trib_status status;
+    job->text = v->prompt ? v->prompt : scene;
+    job->length = strlen(job->text);
+    do {
+        job->length -= excess < job->length ? excess : job->length;
+        trib_free(job->prompt);
+        status = trib_tokenize(job->model, job->text, job->length, TRIB_TOKENIZE_SPECIAL,
+                               &job->prompt, &job->prompt_count, error);
+        excess = job->prompt_count > most ? job->prompt_count - most : 0;
+    } while (status == TRIB_OK && excess && job->length);
     return status;
 }
 
-static trib_status job_open(struct job *job, const char *path, trib_error *error)
+static trib_status take_prompt(struct job *job, size_t context, trib_error *error)
 {
-    const char *prompt = job->values->prompt;
-    trib_model_shape shape;
-    trib_status status;
-    if ((status = trib_model_open(&job->model, path, error)) ||
-        (status = trib_model_describe(job->model, &shape, error)) ||
-        (status = trib_tokenize(job->model, prompt, strlen(prompt), TRIB_TOKENIZE_SPECIAL,
-                                &job->prompt, &job->prompt_count, error)))
+    trib_status status = tokenize(job, context, error);
+    if (status != TRIB_OK)
         return status;
-    job->vocabulary = shape.vocabulary;
     if (job->prompt_count == 0) {
         snprintf(error->message, sizeof error->message,
                  "the prompt has no tokens and the model none to begin with: give -p TEXT");
@@ -188,6 +197,33 @@ static trib_status job_open(struct job *job, const char *path, trib_error *error
     return TRIB_OK;
 }
 
+static trib_status compute(struct job *job, struct way way, struct outcome *out, trib_error *error)
+{
+    struct stage stage = {0};
+    trib_status status = stage_open(&stage, job, way, error);
+    if (status == TRIB_OK && !job->prompt)
+        status = take_prompt(job, trib_session_context(stage.session), error);
+    if (status == TRIB_OK)
+        status = prefill(&stage, job, way, out, error);
+    if (status == TRIB_OK)
+        status = decode(&stage, job, out, error);
+    if (status == TRIB_OK)
+        out->kernels = trib_engine_kernels(stage.engine);
+    stage_close(&stage);
+    return status;
+}
+
+static trib_status job_open(struct job *job, const char *path, trib_error *error)
+{
+    trib_model_shape shape;
+    trib_status status;
+    if ((status = trib_model_open(&job->model, path, error)) ||
+        (status = trib_model_describe(job->model, &shape, error)))
+        return status;
+    job->vocabulary = shape.vocabulary;
+    return TRIB_OK;
+}
+
 static void job_close(struct job *job)
 {
     free(job->logits);
@@ -199,11 +235,10 @@ static trib_status print_text(const struct job *job, const char *path, const str
                               trib_error *error)
 {
     trib_decoder *decoder;
-    bool continues = job->values->prompt[0] != 0;
-    trib_status status = trib_decoder_open(&decoder, job->model, continues, false, error);
+    trib_status status = trib_decoder_open(&decoder, job->model, job->length > 0, false, error);
     if (status != TRIB_OK)
         return status;
-    printf("The prompt:\n\n%s\n\nContinued by %s:\n\n", job->values->prompt, path);
+    printf("The prompt:\n\n%.*s\n\nContinued by %s:\n\n", (int)job->length, job->text, path);
     for (size_t i = 0; i < out->count; i++) {
         trib_text piece = trib_decoder_next(decoder, out->ids[i]);
         fwrite(piece.bytes, 1, piece.length, stdout);
@@ -239,7 +274,7 @@ static void print_heading(const struct job *job, const struct outcome *first)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    struct values v = {.prompt = scene, .count = 100, .sampler = trib_sampler_options_default()};
+    struct values v = {.count = 100, .sampler = trib_sampler_options_default()};
     int operand, status = options_parse(self, argc, argv, &v, &operand);
     if (status >= 0)
         return status;

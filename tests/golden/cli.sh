@@ -264,6 +264,19 @@ expect "one hash for all of them" 0 "1" "" sh -c \
     "'$trib' demo '$own' -n 20 | awk '/  equal\$/ { print \$4 }' | sort -u | grep -c ."
 expect "demo ends where the context does" 0 "*logits of 256 tokens, 134 of them continued." "" \
     "$trib" demo "$own" -n 1000
+for kind in transformer rnn; do # this script has all letters of the scene
+    "$trib" train "$0" -o "$scratch/$kind.gguf" --model $kind --width 16 --layers 1 --batch 2 \
+        --context 16 --steps 1 --warmup 0 --sample-every 0 >/dev/null 2>&1
+done
+expect "demo of a short context takes half of it for the scene" 0 \
+    "The prompt:??ROMEO:?B??Continued by *logits of 16 tokens, 8 of them continued." "" \
+    "$trib" demo "$scratch/transformer.gguf"
+expect "or what it leaves" 0 "*logits of 16 tokens, 3 of them continued." "" \
+    "$trib" demo "$scratch/transformer.gguf" -n 3
+expect "but all of a prompt that was asked for" 1 "" "trib: 1* do not fit in the context of 16" \
+    "$trib" demo "$scratch/transformer.gguf" -p "To be, or not to be"
+expect "an endless context takes the whole scene" 0 "*O Romeo, Romeo! *of 125 tokens, 3 of them *" "" \
+    "$trib" demo "$scratch/rnn.gguf" -n 3
 expect "demo without a model" 2 "" "trib demo: expected MODEL*" "$trib" demo
 expect "demo of a missing file" 1 "" "trib: $scratch/none: No such file*" "$trib" demo "$scratch/none"
 expect "demo of no prompt" 1 "" "trib: the prompt has no tokens*" "$trib" demo "$own" -p ""
