@@ -137,6 +137,11 @@ static int check(const struct command *self, const struct run_values *v)
         snprintf(found, sizeof found, "%zu", v->best_of);
         return options_complain(self, "best-of", "at least --n and at most 1024", found);
     }
+    size_t count = v->best_of == NOT_GIVEN ? n : v->best_of;
+    if (v->sampler.seed > INT64_MAX - (uint64_t)(count - 1)) { /* JSON has no larger ones */
+        snprintf(found, sizeof found, "%llu", (unsigned long long)v->sampler.seed);
+        return options_complain(self, "seed", "less than 2^63, for all completions", found);
+    }
     if (v->speculation.source &&
         (v->n != NOT_GIVEN || v->best_of != NOT_GIVEN || v->beams != NOT_GIVEN))
         return options_complain(self, "speculate", "neither --n, --best-of nor --beams",

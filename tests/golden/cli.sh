@@ -351,6 +351,14 @@ sh "$scratch/say" -n 70 -s 5 --n 9 --json 2>"$scratch/err" | grep -o '"mean_logp
 check "the best three of nine" sh -c "
     sh '$scratch/say' -n 70 -s 5 --n 3 --best-of 9 --json 2>/dev/null |
     grep -o '\"mean_logprob\":[^,]*' | cmp - '$scratch/best'"
+for wrong in 9223372036854775808 18446744073709551615 "9223372036854775807 --n 2"; do
+    # shellcheck disable=SC2086  # words
+    expect "a seed that JSON cannot tell of: $wrong" 2 "" \
+        "trib run: --seed: expected less than 2^63, for all completions, found '*'" \
+        sh "$scratch/say" -n 1 --json -s $wrong
+done
+expect "the largest one" 0 '*"seed":9223372036854775807,*' "*" \
+    sh "$scratch/say" -n 1 --json -s 9223372036854775807
 expect "a list has headings" 0 "== 1: seed 0, mean logprob -*, 9 tokens, length*== 2: seed 1, *" "*" \
     sh "$scratch/say" -n 9 --n 2
 for wrong in "--n 0" "--n 2000" "--n 4 --best-of 3" "--n 3 --beams 2" "--beams 2 --best-of 2" \
