@@ -28,7 +28,7 @@ static const struct option_row options[] = {
     {"beams", 0, OPTION_SIZE, offsetof(struct run_values, beams), "W",
      "search for the likeliest completion with W beams instead of sampling"},
     {"length-penalty", 0, OPTION_FLOAT, offsetof(struct run_values, length_penalty), "A",
-     "score beams by log probability / tokens^A (default: 1)"},
+     "score beams by log probability / tokens^A, A from -10 to 10 (default: 1)"},
     {"context", 'c', OPTION_SIZE, offsetof(struct run_values, context), "N",
      "tokens at most, prompt included (default: as trained)"},
     {"kv-type", 0, OPTION_STRING, offsetof(struct run_values, kv_type), "TYPE",

@@ -144,9 +144,9 @@ bool trib_stops_met(const trib_stops *stops, size_t *which);
 typedef struct trib_beam_options {
     size_t beams;         /* W, 1 to 1,024 */
     size_t tokens;        /* of a hypothesis at most; at least 1 */
-    float length_penalty; /* a: the score of n tokens is their log probability / n^a: 0 asks for the
-                             likeliest text, which is often a short one, 1 for the likeliest by the
-                             mean of its tokens */
+    float length_penalty; /* a, -10 to 10: the score of n tokens is their log probability / n^a: 0
+                             asks for the likeliest text, which is often a short one, 1 for the
+                             likeliest by the mean of its tokens */
     const int32_t *ends;  /* [end_count] tokens that complete a hypothesis; copied */
     size_t end_count;
 

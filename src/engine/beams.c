@@ -14,7 +14,8 @@
 #include "kernel/kernel.h"
 #include "tributary/sampling.h"
 
-enum { BEAMS_MOST = 1024 };
+/* With larger penalties scores leave the range of a double. */
+enum { BEAMS_MOST = 1024, PENALTY_MOST = 10 };
 
 struct hypothesis {
     int32_t *ids;    /* [count] */
@@ -72,9 +73,9 @@ static trib_status check(const trib_beam_options *o, const trib_session *session
                          o->beams);
     if (o->tokens == 0)
         return error_set(error, TRIB_INVALID, "tokens of a beam: expected at least 1, found 0");
-    if (!isfinite(o->length_penalty))
-        return error_set(error, TRIB_INVALID, "length penalty: expected a number, found %g",
-                         (double)o->length_penalty);
+    if (!(fabsf(o->length_penalty) <= PENALTY_MOST))
+        return error_set(error, TRIB_INVALID, "length penalty: expected -%d to %d, found %g",
+                         PENALTY_MOST, PENALTY_MOST, (double)o->length_penalty);
     if (!trib_session_logits(session))
         return error_set(error, TRIB_INVALID, "a beam search of a session without logits");
     return TRIB_OK;

@@ -409,6 +409,11 @@ expect "log probabilities of beams in JSON" 0 \
 expect "beams print the best one" 0 "ROMEO:?*" "prefill 6 tokens*" \
     sh "$scratch/say" -n 20 --beams 3 --length-penalty 0.5 --echo
 
+expect "the smallest length penalty has a score" 0 '*"score":-*' "*" \
+    sh "$scratch/say" -n 20 --beams 3 --length-penalty -10 --json
+expect "and a smaller one would have none" 1 "" "trib: length penalty: expected -10 to 10, found -1e+30" \
+    sh "$scratch/say" -n 20 --beams 3 --length-penalty -1e30 --json
+
 expect "its loss on lines it has not seen in training" 0 '*"loss":1.*' "" sh -c \
     "printf 'Good morrow, gentle sir; what news from the king?\n' >'$scratch/lines' &&
     '$trib' eval '$own' '$scratch/lines' --json"

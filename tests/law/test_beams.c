@@ -222,7 +222,11 @@ static void options_are_checked(void **state)
         {{.beams = 2000, .tokens = 1}, "beams: expected 1 to 1024, found 2000"},
         {{.beams = 1, .tokens = 0}, "tokens of a beam: expected at least 1, found 0"},
         {{.beams = 1, .tokens = 1, .length_penalty = NAN},
-         "length penalty: expected a number, found nan"},
+         "length penalty: expected -10 to 10, found nan"},
+        {{.beams = 1, .tokens = 1, .length_penalty = -10.5f},
+         "length penalty: expected -10 to 10, found -10.5"},
+        {{.beams = 1, .tokens = 1, .length_penalty = 1e30f},
+         "length penalty: expected -10 to 10, found 1e+30"},
     };
     int32_t prompt[PROMPT] = {0};
     trib_engine *engine = plain_engine(models[0], 1);
