@@ -66,7 +66,8 @@ static bool next_id(char **text, size_t vocabulary, int32_t *id, bool *bad)
     return !*bad;
 }
 
-static int decode(const trib_model *model, char *text, const struct values *v)
+/* Writes what the ids spell, those before anything that is none. */
+static int spell(const trib_model *model, char *text, const struct values *v, FILE *out)
 {
     trib_error error;
     trib_decoder *decoder;
@@ -77,7 +78,7 @@ static int decode(const trib_model *model, char *text, const struct values *v)
     size_t vocabulary = trib_vocabulary_size(model);
     while (next_id(&text, vocabulary, &id, &bad)) {
         trib_text piece = trib_decoder_next(decoder, id);
-        fwrite(piece.bytes, 1, piece.length, stdout);
+        fwrite(piece.bytes, 1, piece.length, out);
     }
     if (bad) {
         size_t word = strcspn(text, " \t\r\n");
@@ -85,9 +86,39 @@ static int decode(const trib_model *model, char *text, const struct values *v)
                 vocabulary, word < 20 ? (int)word : 20, text);
     }
     trib_text rest = trib_decoder_rest(decoder);
-    fwrite(rest.bytes, 1, rest.length, stdout);
+    fwrite(rest.bytes, 1, rest.length, out);
     trib_decoder_close(decoder);
     return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* The same as a JSON object, or nothing. */
+static int spell_json(const trib_model *model, char *text, const struct values *v)
+{
+    trib_error error;
+    char *spelt = NULL;
+    size_t count;
+    FILE *out = open_memstream(&spelt, &count);
+    int status = out ? spell(model, text, v, out) : EXIT_SUCCESS;
+    bool fits = out && !ferror(out);
+    if (out)
+        fits = fclose(out) == 0 && fits;
+    if (!fits) {
+        failure(&error, TRIB_NO_MEMORY, "no memory for the text");
+        status = complain(&error);
+    } else if (status == EXIT_SUCCESS) {
+        status = print_json(json_pack("{s:o}", "text", json_text(spelt, count)));
+    }
+    free(spelt);
+    return status;
+}
+
+static int decode(const trib_model *model, char *text, size_t length, const struct values *v)
+{
+    if (strlen(text) < length) {
+        fprintf(stderr, "trib tokenize: expected ids between spaces, found a NUL byte\n");
+        return EXIT_FAILURE;
+    }
+    return v->json ? spell_json(model, text, v) : spell(model, text, v, stdout);
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -106,7 +137,7 @@ static int run(const struct command *self, int argc, char **argv)
         trib_model_close(model);
         return complain(&error);
     }
-    status = v.decode ? decode(model, text, &v) : encode(model, text, length, &v);
+    status = v.decode ? decode(model, text, length, &v) : encode(model, text, length, &v);
     free(text);
     trib_model_close(model);
     return status;

@@ -92,6 +92,13 @@ expect "what was learned encodes and decodes" 0 "on a time, upon<|endoftext|>" "
     "printf 'on a time, upon<|endoftext|>' | '$trib' tokenize '$learned' --parse-special |
     '$trib' tokenize '$learned' --decode --parse-special"
 
+expect "tokenize --decode --json" 0 '{"text":"Hi\\u0000"}' "" \
+    sh -c "echo 72 105 0 | '$trib' tokenize '$own' --decode --json"
+expect "tokenize --decode --json of ids that are none" 1 "" "trib tokenize: expected ids*'x'" \
+    sh -c "echo 72 x | '$trib' tokenize '$own' --decode --json"
+expect "ids behind a NUL byte are not left out" 1 "" "trib tokenize: expected ids*found a NUL byte" \
+    sh -c "printf '72\\000 105' | '$trib' tokenize '$own' --decode"
+
 made=$scratch/made.gguf
 small=$scratch/small.gguf
 expect "synth --help" 0 "Usage: trib synth SHAPE OUT*--seed*--layers*" "" "$trib" synth --help
