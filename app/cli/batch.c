@@ -238,6 +238,10 @@ static int run(const struct command *self, int argc, char **argv)
     else if (interrupted())
         fprintf(stderr, "trib: interrupted%s\n",
                 job.results.regular ? "; the same command goes on" : "");
+    else if (job.results.done < job.requests.count)
+        fprintf(stderr, "trib: the cache is too small for %zu of %zu requests%s\n",
+                job.requests.count - job.results.done, job.requests.count,
+                job.results.regular ? "; the same command with more --cache goes on" : "");
     if (!batch_results_close(&job.results)) {
         fprintf(stderr, "trib: %s: cannot be written\n", job.results.name);
         status = EXIT_FAILURE;

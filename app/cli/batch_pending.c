@@ -16,6 +16,7 @@ struct batch_pending {
     json_t *result;      /* but for completions */
     json_t *completions; /* that have ended */
     bool best;           /* they come in the order of their scores */
+    bool unanswered;     /* the cache was too small for one of them */
     json_t **told;       /* [made] arrays of tokens with log probabilities; NULL: unasked */
     size_t made, prompt_tokens, tokens;
 };
@@ -117,7 +118,7 @@ static json_t *completion_json(const struct batch_pending *p, const trib_complet
     return one;
 }
 
-/* The last completion of a request makes its line. */
+/* The last completion of a request makes its line, unless a run with a larger cache is to. */
 static void write_result(struct batch_pending *p)
 {
     struct batch_pendings *all = p->all;
@@ -127,7 +128,7 @@ static void write_result(struct batch_pending *p)
     if (!counts || json_object_update(p->result, counts) != 0)
         batch_give_up(all, batch_no_memory(&all->error));
     json_decref(counts);
-    if (all->status == TRIB_OK)
+    if (all->status == TRIB_OK && !p->unanswered)
         batch_give_up(
             all, batch_results_add(all->results, p->entry, json_incref(p->result), &all->error));
     all->prompt_tokens += p->prompt_tokens;
@@ -153,7 +154,8 @@ static bool add_completion(struct batch_pending *p, const trib_completion *c)
     return json_array_insert_new(p->completions, at, completion_json(p, c)) == 0;
 }
 
-/* A request that memory was short for is not answered: the next run may have it. */
+/* A request that memory or the cache was short for is not answered: the next run may have it. The
+ * cache is what TRIB_FULL tells of here; the context was looked at when the request was taken. */
 static void see_end(void *context, const trib_completion *c)
 {
     struct batch_pending *p = context;
@@ -163,6 +165,7 @@ static void see_end(void *context, const trib_completion *c)
         batch_give_up(all, batch_no_memory(&all->error));
     if (c->end == TRIB_END_ERROR) {
         batch_complain(all, p->entry, c->message);
+        p->unanswered = p->unanswered || c->status == TRIB_FULL;
         json_object_set_new(p->result, "error", json_text(c->message, strlen(c->message)));
     }
     if (c->left == 0)

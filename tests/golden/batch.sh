@@ -272,6 +272,25 @@ check "which are the same" sh -c \
 expect "nothing is written where standard output is closed" 1 "" \
     "*trib: standard output: cannot be written: *" sh -c "'$trib' batch '$own' '$scratch/wrong' >&-"
 
+# Of three requests of a model with a context of 2,048 the cache holds one, and the context two.
+"$trib" synth tiny "$scratch/tiny.gguf" 2>"$scratch/said"
+for length in 1500 3000 5; do
+    awk -v count="$length" 'BEGIN {
+        printf "{\"prompt\":[3"
+        for (i = 1; i < count; i++)
+            printf ",%d", i % 250 + 3
+        print "],\"max_tokens\":3}"
+    }'
+done >"$scratch/large"
+expect "a cache that is too small for a request" 1 "" \
+    "*line 1: the KV cache is full*2 of 3 requests, 1 of them with an error*too small for 1 of 3 requests; *" \
+    "$trib" batch "$scratch/tiny.gguf" "$scratch/large" -o "$scratch/large.out" --cache 1
+expect "leaves it to a run with a larger one" 1 "" "3 of 3 requests*before), 1 of them with an error*" \
+    "$trib" batch "$scratch/tiny.gguf" "$scratch/large" -o "$scratch/large.out" --cache 64
+check "which answers it" grep -q '"line":1,.*"completion_tokens":3' "$scratch/large.out"
+check "but not what the context is too small for" \
+    grep -q '"line":2,.*"error":"a prompt of 3000 tokens does not fit' "$scratch/large.out"
+
 # ---- What can be asked for ----
 
 # one JSON PATTERN NAME: the result of a request.
