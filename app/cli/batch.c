@@ -211,6 +211,16 @@ static void print_statistics(const struct job *job, size_t had)
             job->pendings.tokens, time > 0 ? (double)job->pendings.tokens / time : 0);
 }
 
+/* A cache of which the bytes can be counted; -1, or an exit status after a complaint. */
+static int check(const struct command *self, const struct values *v)
+{
+    char found[32];
+    if (v->cache <= UINT64_MAX >> 20)
+        return -1;
+    snprintf(found, sizeof found, "%zu", v->cache);
+    return options_complain(self, "cache", "at most 17592186044415", found);
+}
+
 static int run(const struct command *self, int argc, char **argv)
 {
     struct values v = {.kv_type = "f16",
@@ -219,6 +229,8 @@ static int run(const struct command *self, int argc, char **argv)
                        .chunk = trib_engine_options_default().prefill_chunk,
                        .sampler = trib_sampler_options_default()};
     int first, status = options_parse(self, argc, argv, &v, &first);
+    if (status < 0)
+        status = check(self, &v);
     if (status >= 0)
         return status;
     struct job job = {.results = {.file = -1}};

@@ -47,6 +47,8 @@ expect "batch: missing requests" 1 "" "trib: $scratch/none: No such file*" \
     "$trib" batch "$own" "$scratch/none"
 expect "batch: a missing model" 1 "" "trib: $scratch/none: No such file*" \
     "$trib" batch "$scratch/none" "$requests"
+expect "batch: more MiB of cache than bytes can be counted" 2 "" "trib batch: --cache: expected at most *" \
+    "$trib" batch "$own" "$requests" --cache 17592186044416
 
 check "all requests are answered" answer "$scratch/whole"
 check "each has a line" test "$(wc -l <"$scratch/whole")" -eq $count
