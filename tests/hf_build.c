@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/half.h"
@@ -28,21 +29,35 @@ void hf_build_open(struct hf_build *b)
         die(b->path);
 }
 
-void hf_build_close(struct hf_build *b)
+static void remove_folder(const char *name)
 {
     char path[512];
-    DIR *folder = opendir(b->path);
+    DIR *folder = opendir(name);
     if (!folder)
-        die(b->path);
+        die(name);
     for (struct dirent *entry; (entry = readdir(folder));)
         if (entry->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", b->path, entry->d_name);
-            unlink(path);
+            snprintf(path, sizeof path, "%s/%s", name, entry->d_name);
+            if (unlink(path) != 0)
+                remove_folder(path);
         }
     closedir(folder);
-    rmdir(b->path);
+    rmdir(name);
+}
+
+void hf_build_close(struct hf_build *b)
+{
+    remove_folder(b->path);
     free(b->header.bytes);
     free(b->data.bytes);
+}
+
+void hf_build_folder(struct hf_build *b, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", b->path, name);
+    if (mkdir(path, 0700) != 0)
+        die(path);
 }
 
 void hf_build_file(struct hf_build *b, const char *name, const void *bytes, size_t size)

@@ -25,6 +25,9 @@ struct hf_build {
 void hf_build_open(struct hf_build *b);
 void hf_build_close(struct hf_build *b);
 
+/* A folder inside it, for files with names "NAME/FILE". */
+void hf_build_folder(struct hf_build *b, const char *name);
+
 void hf_build_file(struct hf_build *b, const char *name, const void *bytes, size_t size);
 void hf_build_text(struct hf_build *b, const char *name, const char *text);
 

@@ -75,7 +75,7 @@ static trib_status read_json(struct json_file *file, const char *folder, const c
     char *path = hf_path(folder, name);
     if (!path)
         return error_no_memory(error, name, strlen(folder));
-    trib_status status = json_file_open(file, path, most, required, error);
+    trib_status status = json_file_open(file, path, JSON_OBJECT, most, required, error);
     free(path);
     return status;
 }
@@ -173,27 +173,96 @@ static trib_status put_vocabulary(struct hf_folder *folder, trib_error *error)
     return status;
 }
 
-/* What is pooled from BERT's last layer, by the files of sentence-transformers: 1 mean, 2 the first
- * token, 3 the last one; nothing where they are absent. */
-static trib_status put_pooling(struct hf_folder *folder, trib_error *error)
+/* Whether this is the last part of a class, "package.module.Name": the others differ between
+ * versions. */
+static bool is_class(struct slice type, const char *name)
+{
+    size_t at = type.length;
+    while (at > 0 && type.bytes[at - 1] != '.')
+        at--;
+    return slice_is((struct slice){type.bytes + at, type.length - at}, name);
+}
+
+/* The modules of sentence-transformers that texts go through. Others than these, as a matrix behind
+ * the pooling, would be left out. `pooled`: one of them pools. */
+static trib_status check_modules(const struct hf_folder *folder, bool *pooled, trib_error *error)
+{
+    static const char *const names[] = {"Transformer", "Pooling", "Normalize"};
+    struct json_file modules = {0};
+    char *path = hf_path(folder->path, "modules.json");
+    if (!path)
+        return error_no_memory(error, "modules.json", strlen(folder->path));
+    trib_status status = json_file_open(&modules, path, JSON_ARRAY, SMALL_MOST, false, error);
+    free(path);
+    size_t count = json_array_size(modules.root);
+    for (size_t i = 0; i < count && status == TRIB_OK; i++) {
+        struct slice type = slice_of("nothing");
+        status = json_get_string(&modules, json_array_get(modules.root, i), "type", &type, error);
+        if (status == TRIB_OK && (i >= 3 || !is_class(type, names[i])))
+            status = error_set(error, TRIB_UNSUPPORTED, "%s: %zu: type: expected %s, found %s",
+                               modules.name, i, i < 3 ? names[i] : "no module",
+                               safetensors_show(type).text);
+    }
+    *pooled = count > 1;
+    json_file_close(&modules);
+    return status;
+}
+
+/* The way of pooling that a file names: in one field, or, in older files, by a switch for each way.
+ * Several ways would put their vectors side by side. *out stays empty where none is named. */
+static trib_status read_pooling(const struct json_file *file, struct slice *out, trib_error *error)
+{
+    static const char prefix[] = "pooling_mode_";
+    const json_t *value = json_field(file->root, "pooling_mode");
+    struct slice key;
+    trib_status status = TRIB_OK;
+    if (value) {
+        *out = json_is_string(value) ? json_slice(value) : slice_of(json_kind(value));
+        return TRIB_OK;
+    }
+    for (void *at = NULL; status == TRIB_OK && json_next(file->root, &at, &key, &value);) {
+        bool used = false;
+        if (strncmp(key.bytes, prefix, sizeof prefix - 1) == 0)
+            status = json_get_bool(file, file->root, key.bytes, &used, error);
+        if (used)
+            *out = out->bytes ? slice_of("several") : key;
+    }
+    return status;
+}
+
+/* What is pooled from BERT's last layer: 1 mean, 2 the first token, 3 the last one. */
+static trib_status put_way(struct hf_folder *folder, const struct json_file *file,
+                           struct slice name, trib_error *error)
 {
     static const struct {
-        const char *key;
+        const char *name;
         uint32_t type;
-    } ways[] = {{"pooling_mode_mean_tokens", 1},
-                {"pooling_mode_cls_token", 2},
-                {"pooling_mode_lasttoken", 3}};
-    struct json_file pooling;
-    trib_status status =
-        read_json(&pooling, folder->path, "1_Pooling/config.json", SMALL_MOST, false, error);
-    for (size_t i = 0; i < 3 && pooling.root && status == TRIB_OK; i++) {
-        bool used = false;
-        status = json_get_bool(&pooling, pooling.root, ways[i].key, &used, error);
-        if (used) {
+    } ways[] = {{"mean", 1},      {"pooling_mode_mean_tokens", 1},
+                {"cls", 2},       {"pooling_mode_cls_token", 2},
+                {"lasttoken", 3}, {"pooling_mode_lasttoken", 3}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
+        if (slice_is(name, ways[i].name)) {
             gguf_put_u32(folder->metadata, "bert.pooling_type", ways[i].type);
-            break;
+            return TRIB_OK;
         }
-    }
+    return error_set(error, TRIB_UNSUPPORTED,
+                     "%s: pooling_mode: expected mean, cls or lasttoken, found %s", file->name,
+                     safetensors_show(name).text);
+}
+
+static trib_status put_pooling(struct hf_folder *folder, trib_error *error)
+{
+    struct json_file pooling = {0};
+    struct slice name = {0};
+    bool pooled = false;
+    trib_status status = check_modules(folder, &pooled, error);
+    if (status == TRIB_OK)
+        status =
+            read_json(&pooling, folder->path, "1_Pooling/config.json", SMALL_MOST, pooled, error);
+    if (status == TRIB_OK)
+        status = read_pooling(&pooling, &name, error);
+    if (status == TRIB_OK && name.bytes)
+        status = put_way(folder, &pooling, name, error);
     json_file_close(&pooling);
     return status;
 }

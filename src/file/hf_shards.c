@@ -99,7 +99,8 @@ trib_status hf_shards_open(struct hf_folder *folder, trib_error *error)
     else if (stat(index_path, &info) != 0)
         status = error_set(error, TRIB_IO, "%s: expected %s or %s.index.json, found neither",
                            folder->path, single, single);
-    else if ((status = json_file_open(&index, index_path, INDEX_MOST, true, error)) == TRIB_OK) {
+    else if ((status = json_file_open(&index, index_path, JSON_OBJECT, INDEX_MOST, true, error)) ==
+             TRIB_OK) {
         status = read_index(folder, &index, error);
         json_file_close(&index);
     }

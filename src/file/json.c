@@ -16,21 +16,19 @@ static void set_name(struct json_file *file, const char *name)
              length > room ? name + length - room + 3 : name);
 }
 
-trib_status json_file_parse(struct json_file *file, const void *bytes, size_t size,
-                            const char *name, bool strict, trib_error *error)
+static trib_status parse(struct json_file *file, const void *bytes, size_t size, json_type type,
+                         size_t flags, trib_error *error)
 {
     json_error_t reason;
-    file->root = NULL;
-    set_name(file, name);
-    json_t *root = json_loadb(bytes, size, strict ? JSON_REJECT_DUPLICATES : 0, &reason);
+    json_t *root = json_loadb(bytes, size, flags, &reason);
     if (!root)
         return error_set(error,
                          json_error_code(&reason) == json_error_out_of_memory ? TRIB_NO_MEMORY
                                                                               : TRIB_FORMAT,
                          "%s: JSON: line %d: %.100s", file->name, reason.line, reason.text);
-    if (!json_is_object(root)) {
-        error_set(error, TRIB_FORMAT, "%s: JSON: expected an object, found %s", file->name,
-                  json_kind(root));
+    if (json_typeof(root) != type) {
+        error_set(error, TRIB_FORMAT, "%s: JSON: expected %s, found %s", file->name,
+                  type == JSON_ARRAY ? "an array" : "an object", json_kind(root));
         json_decref(root);
         return TRIB_FORMAT;
     }
@@ -38,8 +36,16 @@ trib_status json_file_parse(struct json_file *file, const void *bytes, size_t si
     return TRIB_OK;
 }
 
-trib_status json_file_open(struct json_file *file, const char *path, size_t most, bool required,
-                           trib_error *error)
+trib_status json_file_parse(struct json_file *file, const void *bytes, size_t size,
+                            const char *name, bool strict, trib_error *error)
+{
+    file->root = NULL;
+    set_name(file, name);
+    return parse(file, bytes, size, JSON_OBJECT, strict ? JSON_REJECT_DUPLICATES : 0, error);
+}
+
+trib_status json_file_open(struct json_file *file, const char *path, json_type type, size_t most,
+                           bool required, trib_error *error)
 {
     struct file_map map;
     struct stat info;
@@ -54,7 +60,7 @@ trib_status json_file_open(struct json_file *file, const char *path, size_t most
         status = error_set(error, TRIB_FORMAT, "%s: expected at most %zu bytes, found %zu",
                            file->name, most, map.size);
     else
-        status = json_file_parse(file, map.bytes, map.size, path, false, error);
+        status = parse(file, map.bytes, map.size, type, 0, error);
     file_map_close(&map);
     return status;
 }

@@ -17,15 +17,15 @@
 
 struct json_file {
     char name[128]; /* for messages: the end of the path */
-    json_t *root;   /* an object; NULL: there is no such file */
+    json_t *root;   /* NULL: there is no such file */
 };
 
-/* Reads a file of at most `most` bytes. Whether it may be missing says `required`; then root is
- * NULL. On failure nothing is held. */
-trib_status json_file_open(struct json_file *file, const char *path, size_t most, bool required,
-                           trib_error *error);
+/* Reads a file of at most `most` bytes, which is an object or an array as `type` says. Whether it
+ * may be missing says `required`; then root is NULL. On failure nothing is held. */
+trib_status json_file_open(struct json_file *file, const char *path, json_type type, size_t most,
+                           bool required, trib_error *error);
 
-/* The same for bytes in memory; objects with a key twice are refused where `strict`. */
+/* The same for an object in memory; those with a key twice are refused where `strict`. */
 trib_status json_file_parse(struct json_file *file, const void *bytes, size_t size,
                             const char *name, bool strict, trib_error *error);
 

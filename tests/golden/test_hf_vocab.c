@@ -49,8 +49,10 @@ static struct tokenizer *open_kind(const char *kind)
     if (strcmp(kind, "llama-model") == 0 &&
         file_map_open(&pieces, in_golden(kind, "tokenizer.model"), &error))
         fail_msg("%s", error.message);
-    if (json_file_open(&tokenizer, in_golden(kind, "tokenizer.json"), 1 << 20, true, &error) ||
-        json_file_open(&config, in_golden(kind, "tokenizer_config.json"), 1 << 20, true, &error))
+    if (json_file_open(&tokenizer, in_golden(kind, "tokenizer.json"), JSON_OBJECT, 1 << 20, true,
+                       &error) ||
+        json_file_open(&config, in_golden(kind, "tokenizer_config.json"), JSON_OBJECT, 1 << 20,
+                       true, &error))
         fail_msg("%s", error.message);
     struct hf_vocab_source source = {.folder = kind,
                                      .tokenizer = &tokenizer,
