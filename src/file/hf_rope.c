@@ -72,18 +72,44 @@ static trib_status add_factors(const struct rope *r, const char *name, const flo
                          error);
 }
 
-static trib_status put_yarn(const struct rope *r, trib_error *error)
+/* What queries and keys grow by: attention_factor, else a quotient of two mscales, else what the
+ * model computes of the factor. It computes that in any case, so what is left is put.
+ * (transformers, modeling_rope_utils.py, _compute_yarn_parameters.) */
+static trib_status put_yarn_magnitude(const struct rope *r, double factor, trib_error *error)
+{
+    double growth = factor > 1 ? 0.1 * log(factor) : 0, mscale = 0, all_dim = 0;
+    double magnitude = 1 + growth;
+    trib_status status = json_get_number(r->file, r->object, "mscale", &mscale, error);
+    if (status == TRIB_OK)
+        status = json_get_number(r->file, r->object, "mscale_all_dim", &all_dim, error);
+    if (mscale != 0 && all_dim != 0)
+        magnitude = (1 + mscale * growth) / (1 + all_dim * growth);
+    if (status == TRIB_OK)
+        status = get_positive(r, "attention_factor", &magnitude, error);
+    float rest = (float)(magnitude / (1 + 0.1 * log(factor)));
+    if (rest != 1)
+        put_f32(r, "scaling.attn_factor", (double)rest);
+    return status;
+}
+
+static trib_status put_yarn(const struct rope *r, double factor, trib_error *error)
 {
     static const struct {
         const char *theirs, *ours;
     } numbers[] = {
         {"extrapolation_factor", "scaling.yarn_ext_factor"},
-        {"attention_factor", "scaling.yarn_attn_factor"},
         {"beta_fast", "scaling.yarn_beta_fast"},
         {"beta_slow", "scaling.yarn_beta_slow"},
     };
     uint64_t original;
-    trib_status status = get_original_context(r, r->folder->config.context, &original, error);
+    bool truncate = true;
+    trib_status status = json_get_bool(r->file, r->object, "truncate", &truncate, error);
+    if (status == TRIB_OK && !truncate)
+        return error_set(error, TRIB_UNSUPPORTED, "%s: truncate: expected true", r->file->name);
+    if (status == TRIB_OK)
+        status = get_original_context(r, r->folder->config.context, &original, error);
+    if (status != TRIB_OK)
+        return status;
     put_u32(r, "scaling.original_context_length", original);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && status == TRIB_OK; i++) {
         double value = NAN;
@@ -91,7 +117,7 @@ static trib_status put_yarn(const struct rope *r, trib_error *error)
         if (status == TRIB_OK && !isnan(value))
             put_f32(r, numbers[i].ours, value);
     }
-    return status;
+    return status == TRIB_OK ? put_yarn_magnitude(r, factor, error) : status;
 }
 
 /* Llama 3: a factor that divides each frequency. Waves longer than the original context over
@@ -197,7 +223,7 @@ static trib_status put_scaling(const struct rope *r, trib_error *error)
     status = get_positive(r, "factor", &factor, error);
     put_type(r, linear ? "linear" : "yarn");
     put_f32(r, "scaling.factor", factor);
-    return status == TRIB_OK && !linear ? put_yarn(r, error) : status;
+    return status == TRIB_OK && !linear ? put_yarn(r, factor, error) : status;
 }
 
 /* Gemma 3 rotates in layers with a window by a base of their own. */

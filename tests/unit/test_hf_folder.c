@@ -6,6 +6,7 @@
 #include "file/hf_folder.h"
 #include "gguf_expect.h"
 #include "hf_build.h"
+#include "model/rope.h"
 #include "random.h"
 #include "test.h"
 
@@ -344,6 +345,50 @@ static void yarn_and_new_names(void **state)
     hf_build_close(&b);
 }
 
+/* Queries and keys grow as in transformers, by its definition with a factor of 4. It is
+ * u = 1 + 0.1 ln 4 where nothing else is said, and then no key says it. */
+static void yarn_magnitudes(void **state)
+{
+    static const struct {
+        const char *fields;
+        double magnitude; /* 0: u */
+    } cases[] = {
+        {"", 0},
+        {", \"attention_factor\": 1.1386294361119891", 0}, /* u */
+        {", \"mscale\": 2, \"mscale_all_dim\": 0", 0},
+        {", \"mscale\": 2", 0},
+        {", \"mscale\": 1, \"mscale_all_dim\": 1, \"truncate\": true", 1},
+        {", \"mscale\": 2, \"mscale_all_dim\": 1", 1.2772588722239782 / 1.1386294361119891},
+        {", \"attention_factor\": 1.0", 1},
+        {", \"attention_factor\": 1.5, \"mscale\": 2, \"mscale_all_dim\": 1", 1.5},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char settings[256];
+        struct hf_build b;
+        struct model_config config;
+        struct rope rope;
+        trib_error error;
+        hf_build_open(&b);
+        snprintf(settings, sizeof settings,
+                 "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4,"
+                 "\"original_max_position_embeddings\": 16%s},",
+                 cases[i].fields);
+        hf_build_llama(&b, "LlamaForCausalLM", settings, "F32");
+        hf_build_weights(&b, "model.safetensors");
+        struct gguf *file = open_folder(&b);
+        if (model_config_read(&config, file, &error) ||
+            rope_open(&rope, &config, (struct rope_factors){0}, "", &error))
+            fail_msg("%s", error.message);
+        double usual = 0.1 * log(4) + 1, expected = cases[i].magnitude;
+        assert_true((gguf_find(file, "llama.rope.scaling.attn_factor") == NULL) == (expected == 0));
+        assert_true(fabs(rope.magnitude / (expected > 0 ? expected : usual) - 1) < 0x1p-23);
+        rope_close(&rope);
+        gguf_close(file);
+        hf_build_close(&b);
+    }
+}
+
 /* ---- Vocabulary ---- */
 
 static void settings_of_the_tokenizer(void **state)
@@ -457,6 +502,12 @@ static void refuses_settings(void **state)
         {"\"quantization_config\": {},", "quantization_config: expected", TRIB_UNSUPPORTED},
         {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2},", "found dynamic",
          TRIB_UNSUPPORTED},
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"truncate\": false},", "truncate: expected true",
+         TRIB_UNSUPPORTED},
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"attention_factor\": 0},",
+         "attention_factor: expected a number above 0, found 0", TRIB_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"mscale\": \"1\"},", "mscale: expected a number",
+         TRIB_FORMAT},
         {"\"rope_scaling\": 3,", "rope_scaling: expected an object, found an integer", TRIB_FORMAT},
         {"\"rope_theta\": -1,", "rope_theta: expected a number above 0", TRIB_FORMAT},
         {"\"rope_theta\": 1e300,", "rope_theta: expected a number above 0", TRIB_FORMAT},
@@ -608,6 +659,7 @@ int main(void)
         cmocka_unit_test(gpt2_is_transposed),
         cmocka_unit_test(llama3_factors),
         cmocka_unit_test(yarn_and_new_names),
+        cmocka_unit_test(yarn_magnitudes),
         cmocka_unit_test(settings_of_the_tokenizer),
         cmocka_unit_test(shards),
         cmocka_unit_test(refuses_settings),
