@@ -14,7 +14,7 @@
 
 /* Architectures, as bits, so that rows of tables can name several. */
 enum hf_kind {
-    HF_LLAMA = 1 << 0, /* and Mistral */
+    HF_LLAMA = 1 << 0,
     HF_QWEN2 = 1 << 1,
     HF_QWEN3 = 1 << 2,
     HF_GEMMA2 = 1 << 3,
@@ -22,9 +22,11 @@ enum hf_kind {
     HF_PHI3 = 1 << 5,
     HF_GPT2 = 1 << 6,
     HF_BERT = 1 << 7,
+    HF_MISTRAL = 1 << 8,
+    HF_LLAMAS = HF_LLAMA | HF_MISTRAL, /* GGUF has one architecture for both */
     HF_GEMMA = HF_GEMMA2 | HF_GEMMA3,
     HF_QWEN = HF_QWEN2 | HF_QWEN3,
-    HF_ROTARY = HF_LLAMA | HF_QWEN | HF_GEMMA | HF_PHI3, /* and RMSNorm */
+    HF_ROTARY = HF_LLAMAS | HF_QWEN | HF_GEMMA | HF_PHI3, /* and RMSNorm */
 };
 
 /* What config.json says, as far as tensors depend on it. */

@@ -22,7 +22,7 @@ static const struct {
     const char *name;
     enum hf_kind kind;
 } architectures[] = {
-    {"LlamaForCausalLM", "llama", HF_LLAMA},    {"MistralForCausalLM", "llama", HF_LLAMA},
+    {"LlamaForCausalLM", "llama", HF_LLAMA},    {"MistralForCausalLM", "llama", HF_MISTRAL},
     {"Qwen2ForCausalLM", "qwen2", HF_QWEN2},    {"Qwen3ForCausalLM", "qwen3", HF_QWEN3},
     {"Gemma2ForCausalLM", "gemma2", HF_GEMMA2}, {"Gemma3ForCausalLM", "gemma3", HF_GEMMA3},
     {OF_IMAGES, "gemma3", HF_GEMMA3},           {"Phi3ForCausalLM", "phi3", HF_PHI3},
@@ -35,7 +35,7 @@ static const struct {
     int kinds;
     const char *key, *value, *also;
 } activations[] = {
-    {HF_LLAMA | HF_QWEN | HF_PHI3, "hidden_act", "silu", "swish"},
+    {HF_LLAMAS | HF_QWEN | HF_PHI3, "hidden_act", "silu", "swish"},
     {HF_GEMMA, "hidden_activation", "gelu_pytorch_tanh", "gelu_new"},
     {HF_GPT2, "activation_function", "gelu_new", "gelu_pytorch_tanh"},
     {HF_BERT, "hidden_act", "gelu", "gelu_python"},
@@ -192,7 +192,7 @@ static trib_status read_vocabulary(struct hf_folder *folder, trib_error *error)
     if (status == TRIB_OK && folder->vocabulary == 0)
         return error_set(error, TRIB_FORMAT, "%s: vocab_size: expected an integer, found nothing",
                          file->name);
-    if (folder->config.kind == HF_LLAMA)
+    if (folder->config.kind & HF_LLAMAS)
         put_u32(folder, "vocab_size", folder->vocabulary);
     return status;
 }
@@ -260,7 +260,7 @@ static trib_status read_heads(struct hf_folder *folder, trib_error *error)
         put_u32(folder, "attention.key_length", head_dim);
         put_u32(folder, "attention.value_length", head_dim);
     }
-    if (c->kind == HF_LLAMA)
+    if (c->kind & HF_LLAMAS)
         put_u32(folder, "rope.dimension_count", c->head_dim);
     return TRIB_OK;
 }
@@ -342,13 +342,14 @@ static trib_status read_layer_types(struct hf_folder *folder, uint64_t usual, tr
     return TRIB_OK;
 }
 
+/* Llama's class does not look at the field; Qwen's windows are switched off. */
 static trib_status read_window(struct hf_folder *folder, trib_error *error)
 {
     const struct json_file *file = &folder->config_json;
     enum hf_kind kind = folder->config.kind;
     uint64_t window = kind & HF_GEMMA ? 4096 : 0;
     trib_status status = TRIB_OK;
-    if (kind & HF_QWEN)
+    if (kind & (HF_LLAMA | HF_QWEN))
         return TRIB_OK;
     status = json_get_count(file, file->root, "sliding_window", 0, MOST_CONTEXT, &window, error);
     if (status == TRIB_OK && kind & HF_GEMMA)
