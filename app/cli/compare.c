@@ -126,10 +126,9 @@ static trib_status compare(struct comparison *c, trib_error *error)
 static int report(const struct comparison *c)
 {
     const char *html = c->settings.html;
-    if (html && !compare_page(c, html)) {
-        fprintf(stderr, "trib: %s: %s\n", html, strerror(errno));
-        return EXIT_FAILURE;
-    }
+    trib_error error = {0};
+    if (html && compare_page(c, html, &error) != TRIB_OK)
+        return complain(&error);
     if (c->settings.json)
         return compare_print_json(c);
     compare_print(c, stdout);

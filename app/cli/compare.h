@@ -111,8 +111,7 @@ trib_status compare_recall(struct comparison *c, trib_error *error);
 void compare_print(const struct comparison *c, FILE *out);
 int compare_print_json(const struct comparison *c);
 
-/* compare_page.c: a page that needs nothing but itself. False, errno saying why, when it could not
- * be written. */
-bool compare_page(const struct comparison *c, const char *path);
+/* compare_page.c: a page that needs nothing but itself. TRIB_IO when it could not be written. */
+trib_status compare_page(const struct comparison *c, const char *path, trib_error *error);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "compare.h"
+#include "output.h"
 #include "plot.h"
 
 static void write_row(const struct compare_row *row, FILE *out)
@@ -142,7 +143,7 @@ static void write_page(const void *what, FILE *out)
     fputs("</body></html>\n", out);
 }
 
-bool compare_page(const struct comparison *c, const char *path)
+trib_status compare_page(const struct comparison *c, const char *path, trib_error *error)
 {
-    return save_file(path, write_page, c);
+    return save_file(path, write_page, c, error);
 }

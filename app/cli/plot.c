@@ -1,10 +1,9 @@
 /* Writing charts. */
 #include "plot.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "output.h"
 
 /* Margins around the area of the lines. */
 enum { LEFT = 64, RIGHT = 24, TOP = 44, BOTTOM = 52, TICKS = 6, POINTS_MOST = 1500 };
@@ -207,30 +206,7 @@ static void write_alone(const void *what, FILE *out)
     plot_write(what, true, out);
 }
 
-bool plot_save(const struct plot *p, const char *path)
+trib_status plot_save(const struct plot *p, const char *path, trib_error *error)
 {
-    return save_file(path, write_alone, p);
-}
-
-bool save_file(const char *path, void (*write)(const void *what, FILE *out), const void *what)
-{
-    size_t length = strlen(path);
-    char *beside = malloc(length + sizeof ".part");
-    if (!beside)
-        return false;
-    memcpy(beside, path, length);
-    memcpy(beside + length, ".part", sizeof ".part");
-    FILE *file = fopen(beside, "w");
-    bool written = file != NULL;
-    if (file) {
-        write(what, file);
-        bool clean = !ferror(file);
-        written = fclose(file) == 0 && clean && rename(beside, path) == 0;
-        int why = errno;
-        if (!written)
-            remove(beside);
-        errno = why;
-    }
-    free(beside);
-    return written;
+    return save_file(path, write_alone, p, error);
 }

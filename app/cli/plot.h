@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "tributary/status.h"
+
 struct plot_series {
     const char *name;
     const double *x, *y; /* [count]; points that are not finite are left out */
@@ -28,11 +30,7 @@ enum { PLOT_WIDTH = 720, PLOT_HEIGHT = 440 };
  */
 void plot_write(const struct plot *plot, bool alone, FILE *out);
 
-/* Writes the file beside its place and moves it there. False, errno saying why, when that failed.
- */
-bool plot_save(const struct plot *plot, const char *path);
-
-/* The same for any text: what `write` writes of `what`. */
-bool save_file(const char *path, void (*write)(const void *what, FILE *out), const void *what);
+/* Writes a file of its own; TRIB_IO names path and reason. */
+trib_status plot_save(const struct plot *plot, const char *path, trib_error *error);
 
 #endif

@@ -1,12 +1,11 @@
 /* Keeping a conversation, and its file. */
 #include "talk.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
-#include "plot.h"
+#include "output.h"
 
 static const char *const roles[] = {"system", "user", "assistant"};
 
@@ -68,8 +67,8 @@ trib_status talk_save(const struct talk *talk, const char *path, trib_error *err
     trib_status status = TRIB_OK;
     if (!root)
         status = path_failure(error, TRIB_NO_MEMORY, path, "no memory for the conversation");
-    else if (!save_file(path, write_json, root))
-        status = path_failure(error, TRIB_IO, path, strerror(errno));
+    else
+        status = save_file(path, write_json, root, error);
     json_decref(root);
     json_decref(list);
     return status;

@@ -145,5 +145,5 @@ trib_status train_log_plot(const struct train_log *log, const char *path, trib_e
                               .y_label = "nats per token",
                               .series = series,
                               .count = log->validation.count ? 2 : 1};
-    return plot_save(&plot, path) ? TRIB_OK : path_failure(error, TRIB_IO, path, strerror(errno));
+    return plot_save(&plot, path, error);
 }

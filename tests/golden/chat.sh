@@ -83,6 +83,15 @@ expect "a command that is none" 1 "" "trib: there is no /sing; /help lists*" sh 
 expect "/save without a name" 1 "" "trib: /save: expected the name of a file" sh "$scratch/talk" "/save\n"
 expect "/load of a missing file" 1 "" "trib: $scratch/none: No such file*" \
     sh "$scratch/talk" "/load $scratch/none\n"
+echo old >"$scratch/real.json" && chmod 600 "$scratch/real.json"
+ln -s real.json "$scratch/link.json" && mkfifo "$scratch/pipe" && echo mine >"$scratch/link.json.part"
+expect "/save follows a link and keeps the permissions" 0 "lrwx*-rw-------*Go.*" "" sh -c "
+    sh '$scratch/talk' 'Go.\n/save $scratch/link.json\n' >/dev/null &&
+    ls -l '$scratch/link.json' '$scratch/real.json' && cat '$scratch/real.json'"
+check "and no other file changes" sh -c 'cd "$1" && [ "$(cat ./*.part)" = mine ]' sh "$scratch"
+expect "/save to what is no regular file" 1 "?*" \
+    "trib: $scratch/pipe: cannot be written: it is there already and no regular file" \
+    sh "$scratch/talk" "Go.\n/save $scratch/pipe\n"
 for wrong in 'x' '{"messages":3}' '[{"role":"god","content":"a"}]' '[{"role":"user"}]' \
     '[{"role":"assistant","content":"a"}]' '[]'; do
     echo "$wrong" >"$scratch/wrong"

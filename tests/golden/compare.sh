@@ -75,6 +75,6 @@ check "another seed gives others" sh -c '! cmp -s one three'
 expect "equal time and every other option" 0 "equal time, 0.02 s each*" "" \
     "$trib" compare text --quick --time 0.02 --parameters 5000 --context 16 --batch 2 --lr 0.01 \
     --vocab chars --recall-steps 3 --recall-pairs 2
-expect "a page that cannot be written" 1 "" "trib: no/where.html: No such file*" \
+expect "a page that cannot be written" 1 "" "trib: no/where.html: cannot be written: No such file*" \
     "$trib" compare text --quick --parameters 5000 --steps 2 --recall-steps 2 --html no/where.html
 echo "1..$n"

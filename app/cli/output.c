@@ -1,0 +1,91 @@
+/* Writing files: a new one in the same folder, fsync, rename, so that no power cut leaves an empty
+ * file under the name. */
+#include "output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "commands.h"
+
+enum { TRIES = 100 }; /* names that are all taken: something else is wrong */
+
+struct output {
+    char *path;   /* of the file to be; a symbolic link has been followed */
+    char *beside; /* where it is until it is whole; NULL: nothing is there */
+    FILE *file;
+};
+
+static trib_status refuse(trib_error *error, const char *path, const char *why)
+{
+    return failure(error, TRIB_IO, "%.160s: cannot be written: %s", path, why);
+}
+
+/* Opens a file under a name that nothing has yet. */
+static void open_beside(struct output *o)
+{
+    size_t room = strlen(o->path) + 64;
+    char *name = malloc(room);
+    for (int i = 0; name && i < TRIES; i++) {
+        snprintf(name, room, "%s.%ld-%d.part", o->path, (long)getpid(), i);
+        o->file = fopen(name, "wx");
+        if (o->file)
+            o->beside = name;
+        if (o->file || errno != EEXIST)
+            break;
+    }
+    if (!o->file)
+        free(name);
+}
+
+/* Removes what is not at its place. */
+static void output_close(struct output *o)
+{
+    if (o->file)
+        fclose(o->file);
+    if (o->beside)
+        remove(o->beside);
+    free(o->path);
+    free(o->beside);
+    *o = (struct output){0};
+}
+
+static trib_status output_open(struct output *o, const char *path, trib_error *error)
+{
+    struct stat old;
+    bool replaces = stat(path, &old) == 0;
+    *o = (struct output){0};
+    if (replaces && !S_ISREG(old.st_mode))
+        return refuse(error, path, "it is there already and no regular file");
+    o->path = replaces ? realpath(path, NULL) : strdup(path);
+    if (o->path)
+        open_beside(o);
+    if (o->file && (!replaces || fchmod(fileno(o->file), old.st_mode & 0777) == 0))
+        return TRIB_OK;
+    trib_status status = refuse(error, path, strerror(errno));
+    output_close(o);
+    return status;
+}
+
+trib_status save_file(const char *path, void (*write)(const void *what, FILE *out),
+                      const void *what, trib_error *error)
+{
+    struct output o;
+    trib_status status = output_open(&o, path, error);
+    if (status != TRIB_OK)
+        return status;
+    write(what, o.file);
+    bool whole = fflush(o.file) == 0 && !ferror(o.file) && fsync(fileno(o.file)) == 0;
+    whole = fclose(o.file) == 0 && whole;
+    o.file = NULL;
+    if (whole && rename(o.beside, o.path) == 0) {
+        free(o.beside);
+        o.beside = NULL;
+    } else {
+        status = refuse(error, path, strerror(errno));
+    }
+    output_close(&o);
+    return status;
+}

@@ -1,0 +1,16 @@
+/* Files that commands write themselves: pages, plots, conversations. Each appears whole or not at
+ * all, as models do: where a file is already there it must be a regular one, a link to it is
+ * followed, and its permissions stay. */
+#ifndef CLI_OUTPUT_H
+#define CLI_OUTPUT_H
+
+#include <stdio.h>
+
+#include "tributary/status.h"
+
+/* Writes what `write` writes of `what` beside the place and moves it there. TRIB_IO names path and
+ * reason; what stood there then stands there unchanged. */
+trib_status save_file(const char *path, void (*write)(const void *what, FILE *out),
+                      const void *what, trib_error *error);
+
+#endif
