@@ -89,3 +89,11 @@ trib_status save_file(const char *path, void (*write)(const void *what, FILE *ou
     output_close(&o);
     return status;
 }
+
+trib_status output_check(const char *path, trib_error *error)
+{
+    struct output o;
+    trib_status status = output_open(&o, path, error);
+    output_close(&o);
+    return status;
+}

@@ -13,4 +13,8 @@
 trib_status save_file(const char *path, void (*write)(const void *what, FILE *out),
                       const void *what, trib_error *error);
 
+/* TRIB_IO where save_file could not begin: a place that cannot be written to is better known before
+ * hours of work than after. Leaves everything as it is. */
+trib_status output_check(const char *path, trib_error *error);
+
 #endif

@@ -1,12 +1,14 @@
 /* trib train: a predictor from texts, with everything one wants to see and keep while it learns. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "commands.h"
+#include "output.h"
 #include "progress.h"
 #include "train_log.h"
 #include "tributary/engine.h"
@@ -91,7 +93,7 @@ struct job {
     struct train_log log;
     struct progress progress;
     size_t saved; /* position of the last saving */
-    bool has_saved;
+    bool has_saved, log_failed, plot_failed;
     double seconds; /* spent in steps */
     uint64_t tokens;
     double loss; /* of late: a mean that forgets */
@@ -131,6 +133,19 @@ static void print_plan(const struct job *job, uint64_t before)
         mib(i->peak_memory + before - i->weights_memory - i->activations_memory - i->text_memory));
 }
 
+/* The files that will be written; the log is opened for good, which checks as much. */
+static trib_status check_files(const struct values *v, trib_error *error)
+{
+    char state[PATH_MAX + sizeof ".state"];
+    snprintf(state, sizeof state, "%s.state", v->output);
+    const char *paths[] = {v->output, state, v->plot};
+    trib_status status = TRIB_OK;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0] && status == TRIB_OK; i++)
+        if (paths[i])
+            status = output_check(paths[i], error);
+    return status;
+}
+
 static trib_status open_job(struct job *job, const char *const *texts, size_t count,
                             trib_error *error)
 {
@@ -138,9 +153,10 @@ static trib_status open_job(struct job *job, const char *const *texts, size_t co
     trib_train_options o = v->train;
     uint64_t before = taken();
     o.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
-    trib_status status =
-        v->resume ? trib_trainer_resume(&job->trainer, v->output, &o, texts, count, error)
-                  : trib_trainer_open(&job->trainer, &o, texts, count, error);
+    trib_status status = check_files(v, error);
+    if (status == TRIB_OK)
+        status = v->resume ? trib_trainer_resume(&job->trainer, v->output, &o, texts, count, error)
+                           : trib_trainer_open(&job->trainer, &o, texts, count, error);
     if (status != TRIB_OK)
         return status;
     job->info = trib_trainer_info(job->trainer);
@@ -150,6 +166,28 @@ static trib_status open_job(struct job *job, const char *const *texts, size_t co
     job->has_saved = v->resume;
     status = trib_trainer_prepare(job->trainer, error);
     return status == TRIB_OK ? train_log_open(&job->log, v->log, position, error) : status;
+}
+
+/* What is not written is worth a note, and not the end of the training. */
+static void note_failure(struct job *job, const char *what, const trib_error *error)
+{
+    progress_clear(&job->progress);
+    fprintf(stderr, "trib: %s: %s; the training goes on\n", what, error->message);
+}
+
+static void logged(struct job *job, trib_status status, const trib_error *error)
+{
+    if (status != TRIB_OK && !job->log_failed)
+        note_failure(job, "no longer logged", error);
+    job->log_failed = job->log_failed || status != TRIB_OK;
+}
+
+static void draw(struct job *job, trib_error *error)
+{
+    bool failed = train_log_plot(&job->log, job->values->plot, error) != TRIB_OK;
+    if (failed && !job->plot_failed)
+        note_failure(job, "not drawn", error);
+    job->plot_failed = failed;
 }
 
 static trib_status save(struct job *job, trib_error *error)
@@ -175,7 +213,8 @@ static trib_status evaluate(struct job *job, trib_error *error)
     progress_clear(&job->progress);
     fprintf(stderr, "step %zu: loss %.4f, validation %.4f (%.4f bits per byte)\n", step, job->loss,
             score.loss, score.bits_per_byte);
-    return train_log_score(&job->log, step, &score, error);
+    logged(job, train_log_score(&job->log, step, &score, error), error);
+    return TRIB_OK;
 }
 
 static trib_status sample(struct job *job, trib_error *error)
@@ -189,9 +228,9 @@ static trib_status sample(struct job *job, trib_error *error)
     progress_clear(&job->progress);
     fwrite(text, 1, length, stderr);
     fputc('\n', stderr);
-    status = train_log_sample(&job->log, step, text, length, error);
+    logged(job, train_log_sample(&job->log, step, text, length, error), error);
     trib_free(text);
-    return status;
+    return TRIB_OK;
 }
 
 static bool due(size_t step, size_t every, size_t last)
@@ -211,12 +250,10 @@ static trib_status between_steps(struct job *job, trib_error *error)
     if (status == TRIB_OK && v->sample_every && due(step, v->sample_every, last))
         status = sample(job, error);
     if (status == TRIB_OK && v->save_every && step % v->save_every == 0 && step < last &&
-        save(job, error) != TRIB_OK) {
-        progress_clear(&job->progress);
-        fprintf(stderr, "trib: not saved: %s; the training goes on\n", error->message);
-    }
+        save(job, error) != TRIB_OK)
+        note_failure(job, "not saved", error);
     if (status == TRIB_OK && v->plot && due(step, v->eval_every, last))
-        status = train_log_plot(&job->log, v->plot, error);
+        draw(job, error);
     return status;
 }
 
@@ -239,16 +276,15 @@ static trib_status train(struct job *job, trib_error *error)
         snprintf(note, sizeof note, "loss %.4f  %.0f tokens/s", job->loss,
                  (double)job->tokens / job->seconds);
         progress_show(&job->progress, position, note);
-        status = train_log_step(&job->log, &step, error);
-        if (status == TRIB_OK)
-            status = between_steps(job, error);
+        logged(job, train_log_step(&job->log, &step, error), error);
+        status = between_steps(job, error);
     }
     progress_clear(&job->progress);
     return status;
 }
 
 /* Saves what is not saved yet, and says where everything is. After a failure nothing is saved over
- * the last checkpoint. */
+ * the last checkpoint. A log or a plot that is not whole is a failure at last. */
 static int finish(struct job *job, trib_status status, trib_error *error)
 {
     const char *output = job->values->output;
@@ -265,7 +301,7 @@ static int finish(struct job *job, trib_status status, trib_error *error)
         fprintf(stderr, "%s%s is the model after step %zu of %zu%s\n",
                 interrupted() ? "interrupted: " : "", output, position, job->info.steps,
                 interrupted() ? "; --resume goes on" : "");
-        return EXIT_SUCCESS;
+        return job->log_failed || job->plot_failed ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     complain(error);
     if (job->has_saved)
@@ -291,7 +327,7 @@ static int run(const struct command *self, int argc, char **argv)
     if (open_job(&job, (const char *const *)(argv + first), (size_t)(argc - first), &error) !=
         TRIB_OK)
         status = complain(&error);
-    /* A place that cannot be written to is better known now than after hours. */
+    /* A disk without room is better known now than after hours. */
     else if (!v.resume && access(v.output, F_OK) != 0 && save(&job, &error) != TRIB_OK)
         status = complain(&error);
     else

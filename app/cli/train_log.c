@@ -92,7 +92,8 @@ void train_log_close(struct train_log *log)
     *log = (struct train_log){0};
 }
 
-/* Writes a line, if there is a log, and releases the object. */
+/* Writes a line, if there is a log, and releases the object. A line that fails is the last: those
+ * behind a gap would tell of a training that was not. */
 static trib_status write_line(struct train_log *log, json_t *object, trib_error *error)
 {
     bool written = true;
@@ -101,7 +102,12 @@ static trib_status write_line(struct train_log *log, json_t *object, trib_error 
                   json_dumpf(object, log->file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
                   fputc('\n', log->file) != EOF && fflush(log->file) == 0;
     json_decref(object);
-    return written ? TRIB_OK : path_failure(error, TRIB_IO, log->path, strerror(errno));
+    if (written)
+        return TRIB_OK;
+    path_failure(error, TRIB_IO, log->path, strerror(errno));
+    fclose(log->file);
+    log->file = NULL;
+    return TRIB_IO;
 }
 
 trib_status train_log_step(struct train_log *log, const trib_train_step *s, trib_error *error)

@@ -38,8 +38,16 @@ expect "a text shorter than the context" 1 "" \
     "$trib" train accents
 expect "characters of what is no UTF-8" 1 "" "trib: binary: byte 2: expected UTF-8*0xff*" \
     "$trib" train binary --vocab chars
-expect "a folder that is not there" 1 "" "text*trib: no/where.gguf.state: *" \
+expect "a folder that is not there" 1 "" "trib: no/where.gguf: cannot be written: No such file*" \
     "$trib" train text -o no/where.gguf
+expect "a folder that is not there for the plot" 1 "" "trib: no/where.svg: cannot be written: *" \
+    "$trib" train text -o unwritten.gguf --plot no/where.svg
+check "is known before anything is written" sh -c '! ls unwritten.gguf*'
+: >taken.gguf
+mkdir taken.gguf.state
+expect "a place that is taken beside a model" 1 "" \
+    "trib: taken.gguf.state: cannot be written: it is there already and no regular file" \
+    "$trib" train text -o taken.gguf
 expect "an option outside its range" 1 "" "trib: dropout: expected*" "$trib" train text --dropout 2
 expect "an unknown kind" 1 "" "trib: model: expected direct, rnn or transformer, found oracle" \
     "$trib" train text --model oracle
@@ -81,6 +89,31 @@ check "a line of the log for each step, validation and sample" \
          END { exit !(a == 4 && b == 2 && c == 1 && NR == 7) }' all.jsonl
 check "a plot with two curves" grep -q 'training</text>' all.svg
 check "that ends as SVG does" sh -c 'tail -n 1 all.svg | grep -qx "</svg>"'
+expect "a log that fails does not end the training" 1 "" \
+    "text*
+trib: no longer logged: /dev/full: No space left*; the training goes on
+step 3*
+full.gguf is the model after step 6 of 6" $small -o full.gguf --log /dev/full
+
+# The training waits at its log, a pipe, until there is no place for the plot any more.
+plot_fails() {
+    mkdir there && mkfifo pipe || return 1
+    $small -o late.gguf --log pipe --plot there/late.svg 2>late.err &
+    pid=$!
+    tries=0
+    while [ "$tries" -lt 3000 ] && kill -0 $pid 2>/dev/null && ! grep -q "^memory" late.err; do
+        sleep 0.01
+        tries=$((tries + 1))
+    done
+    rmdir there
+    timeout 60 cat pipe >/dev/null
+    wait $pid
+    [ $? = 1 ] && cat late.err
+}
+check "a plot that fails does not either" plot_fails
+check "it is said once" sh -c '[ "$(grep -c "^trib:" late.err)" = 1 ] &&
+    grep -q "^trib: not drawn: there/late.svg: .*; the training goes on" late.err'
+check "and the model is saved" grep -qx "late.gguf is the model after step 6 of 6" late.err
 for type in f16 q8_0; do
     expect "saved as $type" 0 "" "*step 6*" $small --save-type $type --width 32 -o type.gguf
     expect "and run as $type" 0 "?*" "*" "$trib" run type.gguf -p "the " -n 5
