@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "compare.h"
+#include "output.h"
 #include "tributary/engine.h"
 
 const struct compare_kind compare_kinds[COMPARE_KINDS] = {
@@ -107,7 +108,9 @@ static void fill_in(struct compare_settings *s)
 static trib_status compare(struct comparison *c, trib_error *error)
 {
     const struct compare_settings *s = &c->settings;
-    trib_status status = open_folder(c, error);
+    trib_status status = s->html ? output_check(s->html, error) : TRIB_OK;
+    if (status == TRIB_OK)
+        status = open_folder(c, error);
     for (size_t i = 0; i < COMPARE_KINDS && status == TRIB_OK; i++) {
         struct compare_row *row = &c->rows[i];
         trib_train_options o = {.context = s->context,
@@ -123,16 +126,21 @@ static trib_status compare(struct comparison *c, trib_error *error)
     return status == TRIB_OK ? compare_recall(c, error) : status;
 }
 
+/* The page comes last: when it fails, what took so long has been told. */
 static int report(const struct comparison *c)
 {
     const char *html = c->settings.html;
     trib_error error = {0};
+    int status;
+    if (c->settings.json) {
+        status = compare_print_json(c);
+    } else {
+        compare_print(c, stdout);
+        status = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
     if (html && compare_page(c, html, &error) != TRIB_OK)
-        return complain(&error);
-    if (c->settings.json)
-        return compare_print_json(c);
-    compare_print(c, stdout);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        status = complain(&error);
+    return status;
 }
 
 static int run(const struct command *self, int argc, char **argv)

@@ -5,6 +5,7 @@
 #   compare.sh TRIB
 #
 # Writes TAP. Each case is one call of `expect`, or of `check` for what no pattern can say.
+# shellcheck disable=SC2086 # $brief is words
 set -u
 case $1 in
 /*) trib=$1 ;;
@@ -75,6 +76,25 @@ check "another seed gives others" sh -c '! cmp -s one three'
 expect "equal time and every other option" 0 "equal time, 0.02 s each*" "" \
     "$trib" compare text --quick --time 0.02 --parameters 5000 --context 16 --batch 2 --lr 0.01 \
     --vocab chars --recall-steps 3 --recall-pairs 2
+brief="$trib compare text --quick --parameters 5000 --steps 2 --recall-steps 2"
 expect "a page that cannot be written" 1 "" "trib: no/where.html: cannot be written: No such file*" \
-    "$trib" compare text --quick --parameters 5000 --steps 2 --recall-steps 2 --html no/where.html
+    $brief --html no/where.html
+
+# The place of the page goes as soon as the comparison has begun, which its folder shows.
+page_fails() {
+    mkdir there
+    $brief --html there/page.html >late.out 2>late.err &
+    pid=$!
+    tries=0
+    while [ "$tries" -lt 3000 ] && kill -0 $pid 2>/dev/null && [ -z "$(ls temporary)" ]; do
+        sleep 0.01
+        tries=$((tries + 1))
+    done
+    rmdir there
+    wait $pid
+    [ $? = 1 ] && cat late.err
+}
+check "a page that fails at last" page_fails
+check "is said" grep -q "^trib: there/page.html: cannot be written: " late.err
+check "and takes no report with it" grep -q "^recall at distance " late.out
 echo "1..$n"
