@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "commands.h"
+#include "output.h"
 
 static bool is_blank(trib_text text)
 {
@@ -161,15 +162,6 @@ static trib_status go_on(struct batch_results *results, struct batch_requests *r
     return status;
 }
 
-/* The same file may not be both: it would be answered by its own answers. */
-static bool is_same_file(const struct stat *results, const char *requests)
-{
-    struct stat info;
-    bool standard = strcmp(requests, "-") == 0;
-    int had = standard ? fstat(STDIN_FILENO, &info) : stat(requests, &info);
-    return had == 0 && info.st_dev == results->st_dev && info.st_ino == results->st_ino;
-}
-
 trib_status batch_results_open(struct batch_results *results, const char *path,
                                struct batch_requests *requests, trib_error *error)
 {
@@ -182,7 +174,7 @@ trib_status batch_results_open(struct batch_results *results, const char *path,
     results->regular = path && S_ISREG(info.st_mode);
     if (!results->regular)
         return TRIB_OK;
-    if (is_same_file(&info, requests->name))
+    if (is_same_file(&info, requests->name)) /* it would be answered by its own answers */
         return failure(error, TRIB_INVALID, "%.180s: expected another file than the requests",
                        path);
     if (flock(results->file, LOCK_EX | LOCK_NB) != 0)

@@ -108,7 +108,9 @@ static void fill_in(struct compare_settings *s)
 static trib_status compare(struct comparison *c, trib_error *error)
 {
     const struct compare_settings *s = &c->settings;
-    trib_status status = s->html ? output_check(s->html, error) : TRIB_OK;
+    trib_status status = output_differs(s->html, s->text, "the text", error);
+    if (status == TRIB_OK && s->html)
+        status = output_check(s->html, error);
     if (status == TRIB_OK)
         status = open_folder(c, error);
     for (size_t i = 0; i < COMPARE_KINDS && status == TRIB_OK; i++) {

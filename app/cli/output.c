@@ -1,5 +1,5 @@
-/* Writing files: a new one in the same folder, fsync, rename, so that no power cut leaves an empty
- * file under the name. */
+/* Files that commands write. A new one in the same folder, fsync, rename: so no power cut leaves an
+ * empty file under the name. */
 #include "output.h"
 
 #include <errno.h>
@@ -9,6 +9,47 @@
 #include <unistd.h>
 
 #include "commands.h"
+
+/* ---- Which file a path leads to ---- */
+
+bool is_same_file(const struct stat *info, const char *path)
+{
+    struct stat other;
+    int had = strcmp(path, "-") == 0 ? fstat(STDIN_FILENO, &other) : stat(path, &other);
+    return had == 0 && other.st_dev == info->st_dev && other.st_ino == info->st_ino;
+}
+
+/* The folder of a path whose last part begins at `name`; "." before a bare name. */
+static bool stat_folder(const char *path, const char *name, struct stat *info)
+{
+    char *folder = name > path ? strndup(path, (size_t)(name - path)) : strdup(".");
+    bool found = folder && stat(folder, info) == 0;
+    free(folder);
+    return found;
+}
+
+/* Whether files that are not there yet would be one. */
+static bool would_be_same(const char *a, const char *b)
+{
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    const char *name_a = slash_a ? slash_a + 1 : a, *name_b = slash_b ? slash_b + 1 : b;
+    struct stat folder_a, folder_b;
+    return strcmp(name_a, name_b) == 0 && stat_folder(a, name_a, &folder_a) &&
+           stat_folder(b, name_b, &folder_b) && folder_a.st_dev == folder_b.st_dev &&
+           folder_a.st_ino == folder_b.st_ino;
+}
+
+trib_status output_differs(const char *path, const char *other, const char *what, trib_error *error)
+{
+    struct stat info;
+    if (!path || !other)
+        return TRIB_OK;
+    if (stat(path, &info) == 0 ? !is_same_file(&info, other) : !would_be_same(path, other))
+        return TRIB_OK;
+    return failure(error, TRIB_INVALID, "%.180s: expected another file than %s", path, what);
+}
+
+/* ---- Writing ---- */
 
 enum { TRIES = 100 }; /* names that are all taken: something else is wrong */
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "output.h"
 #include "tributary/tokenizer.h"
 
 enum { SPECIAL_MOST = 256 };
@@ -105,6 +106,9 @@ static int run_train(const struct command *self, int argc, char **argv)
         return options_complain(self, "special", "at most 256 tokens with commas between",
                                 v.special);
     size_t count = (size_t)(argc - first);
+    for (size_t i = 0; i < count; i++)
+        if (output_differs(v.output, argv[first + (int)i], "the text", &error) != TRIB_OK)
+            return complain(&error);
     if (read_texts(argv + first, count, &texts, &error) != TRIB_OK)
         return complain(&error);
     trib_tokenizer_options how = {v.vocabulary, v.min_frequency, v.pre, special, special_count};

@@ -133,16 +133,37 @@ static void print_plan(const struct job *job, uint64_t before)
         mib(i->peak_memory + before - i->weights_memory - i->activations_memory - i->text_memory));
 }
 
-/* The files that will be written; the log is opened for good, which checks as much. */
-static trib_status check_files(const struct values *v, trib_error *error)
+/* The GGUF file among what is read. */
+static const char *vocabulary_file(const struct values *v)
+{
+    const char *name = v->train.vocabulary;
+    return strcmp(name, "bytes") == 0 || strcmp(name, "chars") == 0 ? NULL : name;
+}
+
+/* The files that will be written: each can be, and is no other one and none that is read. The log
+ * is opened for good later, which checks as much. */
+static trib_status check_files(const struct values *v, const char *const *texts, size_t count,
+                               trib_error *error)
 {
     char state[PATH_MAX + sizeof ".state"];
     snprintf(state, sizeof state, "%s.state", v->output);
-    const char *paths[] = {v->output, state, v->plot};
+    const struct {
+        const char *path, *what;
+    } files[] = {{v->output, "the model"},
+                 {state, "the state of the training"},
+                 {v->plot, "the plot"},
+                 {v->log, "the log"}};
     trib_status status = TRIB_OK;
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0] && status == TRIB_OK; i++)
-        if (paths[i])
-            status = output_check(paths[i], error);
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && status == TRIB_OK; i++) {
+        const char *path = files[i].path;
+        status = output_differs(path, vocabulary_file(v), "the vocabulary", error);
+        for (size_t t = 0; t < count && status == TRIB_OK; t++)
+            status = output_differs(path, texts[t], "the text", error);
+        for (size_t j = 0; j < i && status == TRIB_OK; j++)
+            status = output_differs(path, files[j].path, files[j].what, error);
+        if (status == TRIB_OK && path && path != v->log)
+            status = output_check(path, error);
+    }
     return status;
 }
 
@@ -153,7 +174,7 @@ static trib_status open_job(struct job *job, const char *const *texts, size_t co
     trib_train_options o = v->train;
     uint64_t before = taken();
     o.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
-    trib_status status = check_files(v, error);
+    trib_status status = check_files(v, texts, count, error);
     if (status == TRIB_OK)
         status = v->resume ? trib_trainer_resume(&job->trainer, v->output, &o, texts, count, error)
                            : trib_trainer_open(&job->trainer, &o, texts, count, error);

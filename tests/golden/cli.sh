@@ -83,6 +83,14 @@ expect "tokenizer train: an unknown way of cutting words" 1 "" 'trib: "sing" is 
     "$trib" tokenizer train "$scratch/text" -o "$learned" --pre sing
 expect "tokenizer train: a place that is a folder" 1 "" "trib: $scratch: cannot be written: *" \
     "$trib" tokenizer train "$scratch/text" -o "$scratch"
+cp "$scratch/text" "$scratch/kept"
+expect "tokenizer train: the text as output" 1 "" \
+    "trib: $scratch/kept: expected another file than the text" \
+    "$trib" tokenizer train "$scratch/text" "$scratch/kept" -o "$scratch/kept"
+expect "tokenizer train: the text behind standard input" 1 "" \
+    "trib: $scratch/kept: expected another file than the text" \
+    sh -c '"$0" tokenizer train - -o "$1" <"$1"' "$trib" "$scratch/kept"
+check "which is as it was" cmp "$scratch/text" "$scratch/kept"
 expect "tokenizer train" 0 "" "$learned: 261 tokens by 4 merges, from 10 words, 5 of them distinct" \
     "$trib" tokenizer train "$scratch/text" "$scratch/text" -o "$learned" --vocab 261 \
     --special "<|endoftext|>"

@@ -76,14 +76,19 @@ check "another seed gives others" sh -c '! cmp -s one three'
 expect "equal time and every other option" 0 "equal time, 0.02 s each*" "" \
     "$trib" compare text --quick --time 0.02 --parameters 5000 --context 16 --batch 2 --lr 0.01 \
     --vocab chars --recall-steps 3 --recall-pairs 2
-brief="$trib compare text --quick --parameters 5000 --steps 2 --recall-steps 2"
+brief="$trib compare --quick --parameters 5000 --steps 2 --recall-steps 2"
 expect "a page that cannot be written" 1 "" "trib: no/where.html: cannot be written: No such file*" \
-    $brief --html no/where.html
+    $brief text --html no/where.html
+
+cp text kept
+expect "the text as page" 1 "" "trib: kept: expected another file than the text" \
+    $brief kept --html kept
+check "which is as it was" cmp text kept
 
 # The place of the page goes as soon as the comparison has begun, which its folder shows.
 page_fails() {
     mkdir there
-    $brief --html there/page.html >late.out 2>late.err &
+    $brief text --html there/page.html >late.out 2>late.err &
     pid=$!
     tries=0
     while [ "$tries" -lt 3000 ] && kill -0 $pid 2>/dev/null && [ -z "$(ls temporary)" ]; do

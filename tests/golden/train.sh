@@ -43,6 +43,21 @@ expect "a folder that is not there" 1 "" "trib: no/where.gguf: cannot be written
 expect "a folder that is not there for the plot" 1 "" "trib: no/where.svg: cannot be written: *" \
     "$trib" train text -o unwritten.gguf --plot no/where.svg
 check "is known before anything is written" sh -c '! ls unwritten.gguf*'
+cp text kept
+ln kept other-kept
+expect "a text as output" 1 "" "trib: text: expected another file than the text" \
+    "$trib" train kept text -o text
+expect "a text as log, by another name" 1 "" "trib: other-kept: expected another file than the text" \
+    "$trib" train text kept -o unwritten.gguf --log other-kept
+expect "a text as plot" 1 "" "trib: ./kept: expected another file than the text" \
+    "$trib" train kept -o unwritten.gguf --plot ./kept
+expect "the model as plot" 1 "" "trib: ./unwritten.gguf: expected another file than the model" \
+    "$trib" train kept -o unwritten.gguf --plot ./unwritten.gguf
+expect "the state as log" 1 "" "trib: unwritten.gguf.state: expected another file than the state *" \
+    "$trib" train kept -o unwritten.gguf --log unwritten.gguf.state
+expect "the vocabulary as output" 1 "" "trib: kept: expected another file than the vocabulary" \
+    "$trib" train text --vocab kept -o kept
+check "all of which is as it was" sh -c 'cmp text kept && ! ls unwritten.gguf*'
 : >taken.gguf
 mkdir taken.gguf.state
 expect "a place that is taken beside a model" 1 "" \
