@@ -89,19 +89,36 @@ static void close_folder(struct comparison *c)
     rmdir(c->folder);
 }
 
-/* Where nothing is given. */
+/* Counts, of which 0 would be nothing, and what they are where they are not given. */
+static const struct {
+    const char *name;
+    size_t offset, usual, quick;
+} counts[] = {
+    {"parameters", FIELD(parameters), 200000, 20000},
+    {"steps", FIELD(steps), 400, 20},
+    {"context", FIELD(context), 64, 32},
+    {"batch", FIELD(batch), 12, 4},
+    {"recall-steps", FIELD(recall_steps), 1700, 20},
+    {"recall-pairs", FIELD(recall_pairs), 8, 4},
+};
+
+enum { COUNTS = sizeof counts / sizeof counts[0] };
+
+#define NOT_GIVEN SIZE_MAX /* more than can be */
+
+static size_t *count_of(struct compare_settings *s, size_t i)
+{
+    return (size_t *)(void *)((char *)s + counts[i].offset);
+}
+
 static void fill_in(struct compare_settings *s)
 {
     static const size_t lengths[] = {16, 64, 256, 1024, 2048};
-    bool quick = s->quick;
-    s->parameters = s->parameters ? s->parameters : quick ? 20000 : 200000;
-    s->steps = s->steps ? s->steps : quick ? 20 : 400;
-    s->context = s->context ? s->context : quick ? 32 : 64;
-    s->batch = s->batch ? s->batch : quick ? 4 : 12;
-    s->recall_steps = s->recall_steps ? s->recall_steps : quick ? 20 : 1700;
-    s->recall_pairs = s->recall_pairs ? s->recall_pairs : quick ? 4 : 8;
-    s->eval_batches = quick ? 4 : 12;
-    s->length_count = quick ? 2 : sizeof lengths / sizeof lengths[0];
+    for (size_t i = 0; i < COUNTS; i++)
+        if (*count_of(s, i) == NOT_GIVEN)
+            *count_of(s, i) = s->quick ? counts[i].quick : counts[i].usual;
+    s->eval_batches = s->quick ? 4 : 12;
+    s->length_count = s->quick ? 2 : sizeof lengths / sizeof lengths[0];
     memcpy(s->lengths, lengths, s->length_count * sizeof *lengths);
 }
 
@@ -149,16 +166,21 @@ static int run(const struct command *self, int argc, char **argv)
 {
     struct comparison c = {.settings = {.vocabulary = "bytes", .lr = 2e-3f, .seed = 1}};
     struct compare_settings *s = &c.settings;
+    for (size_t i = 0; i < COUNTS; i++)
+        *count_of(s, i) = NOT_GIVEN;
     int first, status = options_parse(self, argc, argv, s, &first);
     if (status >= 0)
         return status;
     if (s->time < 0)
         return options_complain(self, "time", "a number above 0", "one below");
-    if (s->time > 0 && s->steps > 0)
+    if (s->time > 0 && s->steps != NOT_GIVEN)
         return options_complain(self, "time", "it without --steps", "both");
-    if (s->recall_pairs > 26)
-        return options_complain(self, "recall-pairs", "1 to 26", "more");
     fill_in(s);
+    if (s->recall_pairs < 1 || s->recall_pairs > 26)
+        return options_complain(self, "recall-pairs", "1 to 26", "a number outside");
+    for (size_t i = 0; i < COUNTS; i++)
+        if (*count_of(s, i) == 0)
+            return options_complain(self, counts[i].name, "1 or more", "0");
     s->text = argv[first];
     c.threads = s->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)s->threads;
     trib_error error = {0};

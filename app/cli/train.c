@@ -58,7 +58,8 @@ static const struct option_row options[] = {
     {"steps", 'n', OPTION_SIZE, TRAIN(steps), "N", "updates of the weights (default: 2000)"},
     {"lr", 0, OPTION_FLOAT, TRAIN(lr), "X", "the highest learning rate (default: 0.001)"},
     {"min-lr", 0, OPTION_FLOAT, TRAIN(min_lr), "X", "the last one (default: a tenth of --lr)"},
-    {"warmup", 0, OPTION_SIZE, TRAIN(warmup), "N", "steps until --lr is reached (default: 100)"},
+    {"warmup", 0, OPTION_SIZE, TRAIN(warmup), "N",
+     "steps until --lr is reached (default: 100, or all steps where they are fewer)"},
     {"beta1", 0, OPTION_FLOAT, TRAIN(beta1), "X", "of AdamW (default: 0.9)"},
     {"beta2", 0, OPTION_FLOAT, TRAIN(beta2), "X", "of AdamW (default: 0.99)"},
     {"weight-decay", 0, OPTION_FLOAT, TRAIN(weight_decay), "X", "of matrices (default: 0.1)"},
@@ -339,9 +340,14 @@ static int run(const struct command *self, int argc, char **argv)
                        .sample_every = 500,
                        .sample_tokens = 100,
                        .save_every = 500};
+    v.train.steps = SIZE_MAX; /* which nobody can give, unlike 0, which leaves them open */
     int first, status = options_parse(self, argc, argv, &v, &first);
     if (status >= 0)
         return status;
+    if (v.train.steps == 0)
+        return options_complain(self, "steps", "1 or more", "0");
+    if (v.train.steps == SIZE_MAX)
+        v.train.steps = 0;
     struct job job = {.values = &v};
     trib_error error = {0};
     catch_interrupts();

@@ -65,7 +65,8 @@ typedef struct trib_train_options {
                           that is resumed has */
     float lr;          /* the highest learning rate */
     float min_lr;      /* the last one; negative: a tenth of lr */
-    size_t warmup;     /* steps over which the rate rises to lr */
+    size_t warmup;     /* steps over which the rate rises to lr; SIZE_MAX: 100, or all steps where
+                          they are fewer */
     float beta1, beta2, eps, weight_decay; /* of AdamW; weight decay of matrices alone */
     float clip;                            /* the norm of a gradient at most; 0: any */
     float dropout;                         /* 0 to below 1 */
@@ -78,8 +79,8 @@ typedef struct trib_train_options {
 } trib_train_options;
 
 /* A small transformer of the modern block over bytes: 4 layers, 4 heads, width 128, context 64,
- * batch 12, 2,000 steps, lr 1e-3 after 100 steps of warm-up, betas 0.9 and 0.99, weight decay 0.1,
- * clip 1, validation 0.1, f32, seed 1. */
+ * batch 12, 2,000 steps, lr 1e-3 after 100 steps of warm-up (all steps where they are fewer), betas
+ * 0.9 and 0.99, weight decay 0.1, clip 1, validation 0.1, f32, seed 1. */
 trib_train_options trib_train_options_default(void);
 
 typedef struct trib_trainer trib_trainer;

@@ -3,6 +3,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 
 static const char *const dtypes[] = {"f32", "bf16", NULL};
 static const char *const save_types[] = {"f32", "f16", "bf16", "q8_0", NULL};
+
+enum { STEPS = 2000, WARMUP = 100 }; /* where they are left open */
 
 #define AT(field)    offsetof(trib_train_options, field)
 #define BELOW_1      0.99999994 /* the float before 1 */
@@ -75,7 +78,7 @@ trib_train_options trib_train_options_default(void)
         .steps = 0,
         .lr = 1e-3f,
         .min_lr = -1,
-        .warmup = 100,
+        .warmup = SIZE_MAX,
         .beta1 = 0.9f,
         .beta2 = 0.99f,
         .eps = 1e-8f,
@@ -157,16 +160,24 @@ static void fill_in(trib_train_options *o)
         o->kv_heads = o->heads;
     if (o->ffn == 0)
         o->ffn = modern ? (o->width * 8 / 3 + 31) / 32 * 32 : 4 * o->width;
-    if (o->steps == 0)
-        o->steps = 2000;
     if (o->min_lr < 0)
         o->min_lr = o->lr / 10;
     if (!o->save_type)
         o->save_type = "f32";
 }
 
+/* Comes before the checks: SIZE_MAX is in no range. */
+static void fill_in_steps(trib_train_options *o)
+{
+    if (o->steps == 0)
+        o->steps = STEPS;
+    if (o->warmup == SIZE_MAX)
+        o->warmup = o->steps < WARMUP ? o->steps : WARMUP;
+}
+
 trib_status train_options_resolve(trib_train_options *o, trib_error *error)
 {
+    fill_in_steps(o);
     for (size_t i = 0; i < train_option_count; i++) {
         trib_status status = check(o, &train_options[i], error);
         if (status != TRIB_OK)
@@ -349,10 +360,10 @@ trib_status train_options_resume(trib_train_options *o, const trib_train_options
     *o = *given;
     for (size_t i = 0; i < train_option_count; i++) {
         const struct train_option *row = &train_options[i];
-        trib_status status = check(o, row, error);
+        bool asked = !equal(given, &usual, row);
+        trib_status status = asked ? check(o, row, error) : TRIB_OK;
         if (status != TRIB_OK)
             return status;
-        bool asked = !equal(given, &usual, row);
         if (asked && !row->free && !equal(given, saved, row))
             return error_set(error, TRIB_INVALID,
                              "%s: expected it as the training that is resumed has it, or not given",

@@ -29,6 +29,12 @@ expect "steps and time" 2 "" "trib compare: --time: expected it without --steps*
     "$trib" compare text --steps 3 --time 1
 expect "more pairs than letters" 2 "" "trib compare: --recall-pairs: expected 1 to 26*" \
     "$trib" compare text --recall-pairs 27
+expect "no pairs" 2 "" "trib compare: --recall-pairs: expected 1 to 26*" \
+    "$trib" compare text --recall-pairs 0
+for count in parameters steps context batch recall-steps; do
+    expect "no $count" 2 "" "trib compare: --$count: expected 1 or more, found '0'" \
+        "$trib" compare text --$count 0
+done
 expect "a missing text" 1 "" "trib: none: No such file*" "$trib" compare none
 expect "an empty text" 1 "" "trib: empty: the file is empty" "$trib" compare empty
 expect "a text that is too short" 1 "" "trib: the part of the text for *" \

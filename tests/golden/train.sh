@@ -64,6 +64,9 @@ expect "a place that is taken beside a model" 1 "" \
     "trib: taken.gguf.state: cannot be written: it is there already and no regular file" \
     "$trib" train text -o taken.gguf
 expect "an option outside its range" 1 "" "trib: dropout: expected*" "$trib" train text --dropout 2
+expect "no steps" 2 "" "trib train: --steps: expected 1 or more, found '0'" "$trib" train text -n 0
+expect "more warm-up than steps" 1 "" "trib: warmup: expected at most steps, 50, found 100" \
+    "$trib" train text -n 50 --warmup 100
 expect "an unknown kind" 1 "" "trib: model: expected direct, rnn or transformer, found oracle" \
     "$trib" train text --model oracle
 expect "heads that do not divide the width" 1 "" "trib: *heads*" \
@@ -146,6 +149,12 @@ expect "the vocabulary of another model" 0 "" "*vocabulary of 23, *" \
 check "gives the same model" cmp chars.gguf other.gguf
 expect "which resumes without that file" 0 "" "*steps   6 to 8*" \
     "$trib" train text --resume -o other.gguf --steps 8 --sample-every 0
+
+expect "fewer steps than the warm-up there would be" 0 "" "*step 5 of 5" \
+    "$trib" train text -n 5 --layers 1 --width 16 --sample-every 0 -o short.gguf --log short.jsonl
+check "of which all warm up: 5/6 of the rate at the last" awk '
+    match($0, /"lr":[^,}]*/) { lr = substr($0, RSTART + 5, RLENGTH - 5) }
+    END { exit !(lr > 0.000833 && lr < 0.000834) }' short.jsonl
 
 # The same training in one piece, in two, and interrupted: the same bytes.
 expect "ten steps" 0 "" "*step 10 of 10*" $small --steps 10 -o whole.gguf --log whole.jsonl

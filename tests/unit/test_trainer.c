@@ -383,6 +383,20 @@ static void options_are_checked(void **state)
     }
 }
 
+static void warm_up_that_is_left_open_is_at_most_the_steps(void **state)
+{
+    (void)state;
+    const size_t steps_of[] = {1, 8, 100, 101, 0}, warmups[] = {1, 8, 100, 100, 100};
+    for (size_t i = 0; i < sizeof steps_of / sizeof steps_of[0]; i++) {
+        trib_train_options o = options_of(&variants[0]);
+        o.warmup = trib_train_options_default().warmup;
+        o.steps = steps_of[i];
+        trib_trainer *t = open_trainer(&o);
+        assert_int_equal(trib_trainer_options(t).warmup, warmups[i]);
+        trib_trainer_close(t);
+    }
+}
+
 /* Of the 8 tokens of a line three are one of four, the rest is known: so the loss of who copies is
  * 3/8 ln 4 = 0.52, and of who knows all but the copied letters 6/8 ln 4 = 1.04 at least. A window
  * of 16 begins anywhere, so that of its first tokens some cannot be known: about a quarter of a
@@ -432,6 +446,7 @@ int main(void)
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(another_text_or_option_is_refused),
         cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(warm_up_that_is_left_open_is_at_most_the_steps),
         cmocka_unit_test(repetition_is_learned),
     };
     return cmocka_run_group_tests_name("trainer", tests, setup, teardown);
