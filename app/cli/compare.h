@@ -42,6 +42,7 @@ struct compare_settings {
 /* What was found of one predictor. */
 struct compare_row {
     const struct compare_kind *kind;
+    trib_train_options options;
     uint64_t parameters;
     size_t width, ffn; /* ffn: 0 of rnn */
     size_t steps;
@@ -59,6 +60,7 @@ struct compare_row {
 /* Associative recall of one predictor. */
 struct compare_recall {
     const struct compare_kind *kind;
+    trib_train_options options;
     uint64_t parameters;
     double tokens, seconds;
     double accuracy; /* over all queries */
@@ -90,21 +92,20 @@ struct compare_path {
 struct compare_path compare_path_of(const struct comparison *c, const char *name);
 
 /* compare_size.c: brings the parameters nearest to those asked for by the width and, where there is
- * one, the hidden width. Of *options context, batch, steps and vocabulary count; the others follow
- * from the kind and the settings. */
+ * one, the hidden width; TRIB_INVALID where that is not near. Of *options context, batch, steps and
+ * vocabulary count; the others follow from the kind and the settings. */
 trib_status compare_size(const struct comparison *c, const struct compare_kind *kind,
                          const char *text, trib_train_options *options, trib_error *error);
 
-/* compare_train.c: trains one predictor. With --time the steps of *options become those that fill
- * the time. */
-trib_status compare_train(struct comparison *c, struct compare_row *row,
-                          trib_train_options *options, trib_error *error);
+/* compare_train.c: trains one predictor by its options. With --time their steps become those that
+ * fill the time. */
+trib_status compare_train(struct comparison *c, struct compare_row *row, trib_error *error);
 
 /* compare_cost.c: the time of a generated token at each context length. */
-trib_status compare_cost(struct comparison *c, struct compare_row *row,
-                         const trib_train_options *options, trib_error *error);
+trib_status compare_cost(struct comparison *c, struct compare_row *row, trib_error *error);
 
-/* compare_recall.c: all of associative recall. */
+/* compare_recall.c: all of associative recall; first its text and the sizes of its predictors. */
+trib_status compare_recall_size(struct comparison *c, trib_error *error);
 trib_status compare_recall(struct comparison *c, trib_error *error);
 
 /* compare_report.c */

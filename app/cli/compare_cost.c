@@ -74,12 +74,11 @@ static trib_status time_session(const struct comparison *c, struct compare_row *
     return status;
 }
 
-trib_status compare_cost(struct comparison *c, struct compare_row *row,
-                         const trib_train_options *options, trib_error *error)
+trib_status compare_cost(struct comparison *c, struct compare_row *row, trib_error *error)
 {
     const struct compare_settings *s = &c->settings;
     struct compare_path path = compare_path_of(c, "cost.gguf");
-    trib_train_options o = *options;
+    trib_train_options o = row->options;
     trib_trainer *trainer;
     trib_model *model;
     while (row->lengths < s->length_count && s->lengths[row->lengths] < c->text_tokens)

@@ -112,20 +112,16 @@ static trib_status write_text(const char *path, size_t pairs, uint64_t seed, tri
 static trib_status learn(struct comparison *c, struct compare_recall *r, const char *text,
                          const char *model, trib_error *error)
 {
-    const struct compare_settings *s = &c->settings;
-    trib_train_options o = {.context = 16 * s->recall_pairs,
-                            .batch = BATCH,
-                            .steps = s->recall_steps,
-                            .vocabulary = "chars"};
+    trib_train_options o = r->options;
     trib_trainer *trainer;
     trib_train_step step;
     char name[64];
     snprintf(name, sizeof name, "recall, %s", r->kind->name);
-    trib_status status = compare_size(c, r->kind, text, &o, error);
     o.lr = RECALL_LR;
     o.weight_decay = RECALL_DECAY;
     o.warmup = o.steps / 10;
-    if (status != TRIB_OK || (status = trib_trainer_open(&trainer, &o, &text, 1, error)))
+    trib_status status = trib_trainer_open(&trainer, &o, &text, 1, error);
+    if (status != TRIB_OK)
         return status;
     r->parameters = trib_trainer_info(trainer).parameters;
     status = trib_trainer_prepare(trainer, error);
@@ -227,14 +223,30 @@ static trib_status examine(const struct comparison *c, struct compare_recall *r,
     return status;
 }
 
+trib_status compare_recall_size(struct comparison *c, trib_error *error)
+{
+    const struct compare_settings *s = &c->settings;
+    struct compare_path text = compare_path_of(c, "recall.txt");
+    trib_status status = write_text(text.text, s->recall_pairs, s->seed, error);
+    for (size_t i = 0; i < COMPARE_RECALLS && status == TRIB_OK; i++) {
+        struct compare_recall *r = &c->recalls[i];
+        r->kind = &kinds[i];
+        r->options = (trib_train_options){.context = 16 * s->recall_pairs,
+                                          .batch = BATCH,
+                                          .steps = s->recall_steps,
+                                          .vocabulary = "chars"};
+        status = compare_size(c, r->kind, text.text, &r->options, error);
+    }
+    return status;
+}
+
 trib_status compare_recall(struct comparison *c, trib_error *error)
 {
     struct compare_path text = compare_path_of(c, "recall.txt");
     struct compare_path model = compare_path_of(c, "recall.gguf");
-    trib_status status = write_text(text.text, c->settings.recall_pairs, c->settings.seed, error);
+    trib_status status = TRIB_OK;
     for (size_t i = 0; i < COMPARE_RECALLS && status == TRIB_OK; i++) {
         struct compare_recall *r = &c->recalls[i];
-        r->kind = &kinds[i];
         if ((status = learn(c, r, text.text, model.text, error)) == TRIB_OK)
             status = examine(c, r, model.text, error);
         c->job++;

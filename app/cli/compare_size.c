@@ -1,4 +1,4 @@
-/* Equal parameters: the width that brings a predictor nearest to what is asked for.
+/* Equal parameters: the width that brings a predictor near to what is asked for.
  *
  * Parameters grow with the width to a power between 1 (embeddings) and 2 (everything else), so
  *
@@ -6,12 +6,21 @@
  *
  * goes to the solution from one side. Where there is a hidden width F as well, P is linear in it,
  * and F closes what is left between two widths. */
+#include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
+#include "commands.h"
 #include "compare.h"
 
 enum { HEADS = 4, TRIES = 16, FFN_STEP = 4 };
+
+static const double OFF_MOST = 0.1; /* of what is asked for */
+
+/* Of small predictors the width is so coarse that another one may be nearer with its hidden width:
+ * steps from the first, in the order in which they are tried. */
+static const int beside[] = {0, -1, 1, -2, 2};
 
 static trib_status count(const trib_train_options *o, const char *text, uint64_t *parameters,
                          trib_error *error)
@@ -82,6 +91,49 @@ static trib_status find_ffn(trib_train_options *o, double asked, const char *tex
     return TRIB_OK;
 }
 
+/* Brings a predictor of one width nearest to what is asked for. */
+static trib_status settle(trib_train_options *o, size_t width, double asked, const char *text,
+                          uint64_t *found, trib_error *error)
+{
+    trib_status status = TRIB_OK;
+    set_width(o, width);
+    if (strcmp(o->model, "rnn") != 0)
+        status = find_ffn(o, asked, text, error);
+    return status == TRIB_OK ? count(o, text, found, error) : status;
+}
+
+/* Settles on the first width that comes near enough. */
+static trib_status find_near(trib_train_options *o, double asked, const char *name,
+                             const char *text, trib_error *error)
+{
+    const trib_train_options first = *o;
+    ptrdiff_t step = (ptrdiff_t)step_of(o);
+    uint64_t nearest = 0;
+    double least = INFINITY;
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0] && least > OFF_MOST; i++) {
+        trib_train_options other = first;
+        ptrdiff_t width = (ptrdiff_t)first.width + beside[i] * step;
+        uint64_t found;
+        if (width <= 0)
+            continue;
+        trib_status status = settle(&other, (size_t)width, asked, text, &found, error);
+        if (status != TRIB_OK)
+            return status;
+        double off = fabs((double)found - asked) / asked;
+        if (off < least) {
+            least = off;
+            nearest = found;
+            *o = other;
+        }
+    }
+    if (least <= OFF_MOST)
+        return TRIB_OK;
+    return failure(error, TRIB_INVALID,
+                   "parameters: expected a number that each predictor comes within 10 percent of, "
+                   "found %.0f; the nearest of %s is %" PRIu64,
+                   asked, name, nearest);
+}
+
 trib_status compare_size(const struct comparison *c, const struct compare_kind *kind,
                          const char *text, trib_train_options *options, trib_error *error)
 {
@@ -103,8 +155,8 @@ trib_status compare_size(const struct comparison *c, const struct compare_kind *
     o.warmup = 0;
     o.steps = options->steps;
     trib_status status = find_width(&o, asked, text, error);
-    if (status == TRIB_OK && strcmp(o.model, "rnn") != 0)
-        status = find_ffn(&o, asked, text, error);
+    if (status == TRIB_OK)
+        status = find_near(&o, asked, kind->name, text, error);
     *options = o;
     return status;
 }

@@ -82,11 +82,10 @@ static trib_status steps_of(struct comparison *c, struct compare_row *row, trib_
     return status;
 }
 
-trib_status compare_train(struct comparison *c, struct compare_row *row,
-                          trib_train_options *options, trib_error *error)
+trib_status compare_train(struct comparison *c, struct compare_row *row, trib_error *error)
 {
     const char *text = c->settings.text;
-    trib_train_options *o = options;
+    trib_train_options *o = &row->options;
     trib_trainer *trainer;
     trib_train_score score;
     trib_status status;

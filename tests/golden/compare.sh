@@ -35,6 +35,11 @@ for count in parameters steps context batch recall-steps; do
     expect "no $count" 2 "" "trib compare: --$count: expected 1 or more, found '0'" \
         "$trib" compare text --$count 0
 done
+expect "parameters that a predictor cannot have" 1 "" \
+    "trib: parameters: expected *within 10 percent of, found 3000; the nearest of transformer * is 5*" \
+    "$trib" compare text --parameters 3000
+expect "parameters that no predictor can have" 1 "" "trib: parameters: *found 10; the nearest of direct is 1797" \
+    "$trib" compare text --parameters 10
 expect "a missing text" 1 "" "trib: none: No such file*" "$trib" compare none
 expect "an empty text" 1 "" "trib: empty: the file is empty" "$trib" compare empty
 expect "a text that is too short" 1 "" "trib: the part of the text for *" \
@@ -82,7 +87,7 @@ check "another seed gives others" sh -c '! cmp -s one three'
 expect "equal time and every other option" 0 "equal time, 0.02 s each*" "" \
     "$trib" compare text --quick --time 0.02 --parameters 5000 --context 16 --batch 2 --lr 0.01 \
     --vocab chars --recall-steps 3 --recall-pairs 2
-brief="$trib compare --quick --parameters 5000 --steps 2 --recall-steps 2"
+brief="$trib compare --quick --parameters 8000 --steps 2 --recall-steps 2"
 expect "a page that cannot be written" 1 "" "trib: no/where.html: cannot be written: No such file*" \
     $brief text --html no/where.html
 
