@@ -83,7 +83,8 @@ static const struct option_row options[] = {
     {"save-every", 0, OPTION_SIZE, OWN(save_every), "N",
      "steps from one saving to the next; 0: at the end (default: 500)"},
     {"log", 0, OPTION_STRING, OWN(log), "FILE", "write a line of JSON for each step"},
-    {"plot", 0, OPTION_STRING, OWN(plot), "FILE", "draw the curves of the loss as SVG"},
+    {"plot", 0, OPTION_STRING, OWN(plot), "FILE",
+     "draw the curves of the loss as SVG; steps before --resume are drawn from --log"},
 };
 
 /* One training under way. */

@@ -7,7 +7,8 @@
  *     {"step":8,"sample":"..."}
  *
  * No line holds a time, so a log has the same bytes whenever the training was the same. A training
- * that is resumed goes on in its log after the step that it resumes from. */
+ * that is resumed goes on in its log after the step that it resumes from; without one its curves
+ * begin there. */
 #ifndef CLI_TRAIN_LOG_H
 #define CLI_TRAIN_LOG_H
 

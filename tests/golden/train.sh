@@ -27,7 +27,7 @@ small="$trib train text --layers 1 --heads 2 --width 16 --context 16 --batch 4 -
     --eval-every 3 --eval-batches 2 --sample-every 0"
 
 expect "train without a text" 2 "" "trib train: expected TEXT*" "$trib" train
-expect "train --help" 0 "Usage: trib train TEXT*--resume*--plot*" "" "$trib" train --help
+expect "train --help" 0 "Usage: trib train TEXT*--resume*--plot*--resume*--log*" "" "$trib" train --help
 expect "eval --help" 0 "Usage: trib eval MODEL TEXT*--stride*" "" "$trib" eval --help
 expect "eval without a text" 2 "" "trib eval: expected MODEL TEXT*" "$trib" eval model.gguf
 expect "a missing text" 1 "" "trib: none: No such file*" "$trib" train none
@@ -169,6 +169,20 @@ expect "resumed with another width" 1 "" "trib: width: *" \
     "$trib" train text --resume -o parts.gguf --width 32
 expect "resumed with another text" 1 "" "trib: parts.gguf.state: expected the text of the training*" \
     "$trib" train text text --resume -o parts.gguf
+
+# Plots of what is resumed: the axis tells which steps they are of.
+cp whole.gguf more.gguf
+cp whole.gguf.state more.gguf.state
+cp whole.jsonl more.jsonl
+expect "resumed with a plot alone" 0 "" "*step 20 of 20*" \
+    "$trib" train text --resume -o more.gguf --steps 20 --sample-every 0 --plot rest.svg
+check "which has the steps since" sh -c 'grep -q "middle\">20</text>" rest.svg &&
+    ! grep -q "middle\">10</text>" rest.svg'
+cp whole.gguf.state more.gguf.state
+expect "resumed with a plot and a log" 0 "" "*step 20 of 20*" \
+    "$trib" train text --resume -o more.gguf --steps 20 --sample-every 0 --log more.jsonl --plot all.svg
+check "which has them all" sh -c 'grep -q "middle\">20</text>" all.svg &&
+    grep -q "middle\">10</text>" all.svg'
 
 # interrupt: begins a long training, stops it as soon as it has done some steps, and resumes it until
 # its end.
