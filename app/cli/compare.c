@@ -168,7 +168,7 @@ static int report(const struct comparison *c)
         status = compare_print_json(c);
     } else {
         compare_print(c, stdout);
-        status = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        status = flush_output() ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     if (html && compare_page(c, html, &error) != TRIB_OK)
         status = complain(&error);

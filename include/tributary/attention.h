@@ -116,8 +116,8 @@ typedef enum trib_kv_layout {
  * Layout ROWS: key i of head g begins i * key_stride + g * head_stride bytes behind k; with pages,
  * i mod page_keys instead of i, behind k_pages[i / page_keys]. Values likewise. Dense [S][G][D]:
  * head_stride = the bytes of D elements, key_stride = G of them; dense [G][S][D]: key_stride = the
- * bytes of D elements, head_stride = S of them. Float elements must be aligned to their size. Of one
- * key alone the key_stride may be anything.
+ * bytes of D elements, head_stride = S of them. Float elements must be aligned to their size. Of
+ * one key alone the key_stride may be anything.
  *
  * Layout CHUNKS: `first` is a multiple of 64; the keys of head g in chunk i of the segment begin i
  * * key_stride + g * head_stride bytes behind k, or g * head_stride behind k_pages[i] with
