@@ -129,6 +129,8 @@ static int check(const struct command *self, const struct run_values *v)
 {
     size_t n = v->n == NOT_GIVEN ? 1 : v->n;
     char found[32];
+    if (v->prompt && v->prompt_file)
+        return options_complain(self, "prompt-file", "it without --prompt", v->prompt_file);
     if (n == 0 || n > COMPLETIONS_MOST) {
         snprintf(found, sizeof found, "%zu", n);
         return options_complain(self, "n", "1 to 1024", found);

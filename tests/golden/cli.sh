@@ -366,6 +366,8 @@ sh "$scratch/say" -n 70 -s 5 --n 9 --json 2>"$scratch/err" | grep -o '"mean_logp
 check "the best three of nine" sh -c "
     sh '$scratch/say' -n 70 -s 5 --n 3 --best-of 9 --json 2>/dev/null |
     grep -o '\"mean_logprob\":[^,]*' | cmp - '$scratch/best'"
+expect "two prompts" 2 "" "trib run: --prompt-file: expected it without --prompt, found 'two'*" \
+    sh "$scratch/say" -p one -f two
 for wrong in 9223372036854775808 18446744073709551615 "9223372036854775807 --n 2"; do
     # shellcheck disable=SC2086  # words
     expect "a seed that JSON cannot tell of: $wrong" 2 "" \
