@@ -28,4 +28,11 @@ static inline const char *test_data(const char *name)
     return path;
 }
 
+/* The larger of two, or NaN where one is: fmax would lose it, and with it what a bound is to see.
+ */
+static inline double larger(double a, double b)
+{
+    return b > a || b != b ? b : a;
+}
+
 #endif
