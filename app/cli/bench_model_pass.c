@@ -22,11 +22,18 @@ static void hash_logits(struct bench_pass *p, const trib_session *session)
 
 /* ---- Prefill and decode: one session ---- */
 
-/* Each begins with another token, so that no prompt is cached. */
+/* Each begins with its number, in as many tokens as numbers of 32 bits take: so no prompt is
+ * cached.
+ */
 static trib_status new_session(struct bench_pass *p, trib_error *error)
 {
+    uint64_t number = 13 + p->sessions++;
     trib_session_close(p->session);
-    p->ids[0] = (int32_t)((13 + p->sessions++) % p->vocabulary);
+    for (uint64_t i = 0, reach = 1; i < p->most && reach <= UINT32_MAX; i++) {
+        p->ids[i] = (int32_t)(number % p->vocabulary);
+        number /= p->vocabulary;
+        reach *= p->vocabulary;
+    }
     trib_status status = trib_session_open(&p->session, p->engine, NULL, error);
     if (status == TRIB_OK && p->depth > 0)
         status = trib_session_append(p->session, p->ids, p->depth, error);
