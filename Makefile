@@ -38,7 +38,7 @@ soak: $(RELEASE)/build.ninja ## answer requests in one process for a while; is i
 	tests/soak.sh $(RELEASE)/app/cli/trib $(SOAK_SECONDS)
 
 format: check-packages ## bring the C source into the project's format
-	find $(wildcard include src app examples tests) -name '*.[ch]' -exec clang-format -i {} +
+	find $(wildcard include src app bench examples tests) -name '*.[ch]' -exec clang-format -i {} +
 
 clean: ## remove everything that was built
 	rm -rf build

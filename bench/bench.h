@@ -111,10 +111,10 @@ static inline bool listed(const char *list, const char *name)
 /* Options over their defaults; whether all of them are understood. */
 static inline bool parse_options(struct options *o, int argc, char **argv)
 {
-    static const struct option rows[] = {
-        {"use", 1, NULL, 'u'},  {"type", 1, NULL, 't'}, {"threads", 1, NULL, 'j'},
-        {"seconds", 1, NULL, 's'}, {"mega", 1, NULL, 'm'}, {"json", 0, NULL, 'J'},
-        {"csv", 0, NULL, 'C'},  {NULL, 0, NULL, 0}};
+    static const struct option rows[] = {{"use", 1, NULL, 'u'},     {"type", 1, NULL, 't'},
+                                         {"threads", 1, NULL, 'j'}, {"seconds", 1, NULL, 's'},
+                                         {"mega", 1, NULL, 'm'},    {"json", 0, NULL, 'J'},
+                                         {"csv", 0, NULL, 'C'},     {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "M:N:K:", rows, NULL)) != -1;) {
         bool good = c != '?';
         if (c == 'M' || c == 'N' || c == 'K')

@@ -30,6 +30,7 @@ enum { TYPES = sizeof types / sizeof *types };
 
 struct bench {
     const struct options *options;
+    const struct kernels *kernels;
     enum dtype type;
     size_t M, N, K;
     size_t matrices, each; /* bytes packed */
@@ -41,7 +42,7 @@ struct bench {
 
 /* Numbers of [-1/2, 1/2) as a file holds them; of blocks any bytes, but of a scale that is not
  * finite or huge, which would hide the others. */
-static void draw(struct bench *b, const struct kernels *kernels, size_t bytes)
+static void draw(struct bench *b, size_t bytes)
 {
     float some[256];
     size_t n = b->N * b->K;
@@ -51,30 +52,30 @@ static void draw(struct bench *b, const struct kernels *kernels, size_t bytes)
     for (size_t i = 0; !blocks && i < n; i += 256) {
         for (size_t j = 0; j < 256; j++)
             some[j] = (float)(rng_uniform(1, i + j) - 0.5);
-        kernels->pack(b->type, b->stored + dtype_size(b->type, i), some,
-                      n - i < 256 ? n - i : 256);
+        b->kernels->pack(b->type, b->stored + dtype_size(b->type, i), some,
+                         n - i < 256 ? n - i : 256);
     }
     for (size_t i = 0; i < b->M * b->K; i++)
         b->x[i] = (float)(rng_uniform(2, i) - 0.5);
 }
 
-static bool bench_new(struct bench *b, const struct kernels *kernels)
+static bool bench_new(struct bench *b)
 {
     const struct options *o = b->options;
     size_t bytes = b->N * dtype_size(b->type, b->K);
-    b->each = weight_bytes(kernels, b->type, b->N, b->K);
+    b->each = weight_bytes(b->kernels, b->type, b->N, b->K);
     b->matrices = b->M > 64 ? 1 : o->bytes / b->each + 1;
     b->packed = huge_new(b->matrices * b->each);
     b->stored = memory_zeroed(bytes);
     b->x = memory_zeroed(b->M * b->K * sizeof(float));
     b->y = memory_zeroed(b->M * b->N * sizeof(float));
-    b->workspace = memory_zeroed(weight_workspace(kernels, b->M, b->K, o->threads));
+    b->workspace = memory_zeroed(weight_workspace(b->kernels, b->M, b->K, o->threads));
     b->weights = calloc(b->matrices, sizeof *b->weights);
     if (!b->packed || !b->stored || !b->x || !b->y || !b->workspace || !b->weights)
         return false;
-    draw(b, kernels, bytes);
+    draw(b, bytes);
     for (size_t i = 0; i < b->matrices; i++)
-        weight_pack(&b->weights[i], kernels, b->type, b->N, b->K, b->stored,
+        weight_pack(&b->weights[i], b->kernels, b->type, b->N, b->K, b->stored,
                     b->packed + i * b->each, o->threads);
     return true;
 }
@@ -101,11 +102,13 @@ static double operations(const struct bench *b)
     return 2.0 * (double)b->M * (double)b->N * (double)b->K;
 }
 
-/* Seconds that a product takes at least, at the limits of this moment. */
+/* Seconds that a product takes at least, at the limits of this moment: of the arithmetic that the
+ * table uses. */
 static double least_now(const struct bench *b, const char *read)
 {
     trib_limits limits = {0};
-    bool f32 = b->type == DTYPE_F32 || b->type == DTYPE_F16, bf16 = b->type == DTYPE_BF16;
+    bool f32 = b->type == DTYPE_F32 || b->type == DTYPE_F16 || !b->kernels->product_pairs;
+    bool bf16 = b->type == DTYPE_BF16 && !f32;
     unsigned what = f32 ? TRIB_MEASURE_F32 : bf16 ? TRIB_MEASURE_BF16 : TRIB_MEASURE_INT8;
     trib_measure_limits(&limits, TRIB_MEASURE_READ | what, read, TRIB_MEASURE_BYTES,
                         b->options->threads, NULL);
@@ -161,8 +164,13 @@ static void time_case(struct bench *b, const char *read)
 static bool run(const struct options *o, const struct kernels *kernels, enum dtype type,
                 const size_t shape[3], const char *read)
 {
-    struct bench b = {.options = o, .type = type, .M = shape[0], .N = shape[1], .K = shape[2]};
-    bool done = bench_new(&b, kernels);
+    struct bench b = {.options = o,
+                      .kernels = kernels,
+                      .type = type,
+                      .M = shape[0],
+                      .N = shape[1],
+                      .K = shape[2]};
+    bool done = bench_new(&b);
     if (done)
         time_case(&b, read);
     bench_free(&b);

@@ -9,7 +9,7 @@ if [ -z "$formatter" ]; then
 elif ! "$formatter" --version | grep -q 'version 14\.'; then
     skipped "clang-format" "$("$formatter" --version) is not version 14"
 else
-    verdict "clang-format" "$(c_files '*.[ch]' include src app examples tests |
+    verdict "clang-format" "$(c_files '*.[ch]' include src app bench examples tests |
         xargs "$formatter" --dry-run -Werror 2>&1 |
         awk -F : '/ error: / { places[$1]++ } END { for (f in places) print f ": " places[f] " places" }')"
 fi

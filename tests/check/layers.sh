@@ -2,7 +2,7 @@
 # Rule: a folder of src/ includes only itself and the folders above it, in this order:
 order='base file text kernel attention cache model train engine cluster'
 # include/ includes only public headers; app/ public headers and its own files; examples/ only public
-# headers. System headers are free, and tests/ may include everything.
+# headers. System headers are free; tests/ and bench/ may include everything.
 . tests/check/report.sh
 
 headers=$(c_files '*.h' include src app examples)
