@@ -195,6 +195,7 @@ expect "bench order has no csv" 2 "" "trib bench attention: --csv: *order*" \
     sh "$scratch/bench" --case order --csv
 expect "bench --peers" 0 "*\"table\":\"naive\"*" "*" \
     sh "$scratch/bench" --case decode --kv f32 --peers --json
+check "whose results are ours" sh -c "! grep differs '$scratch/err'"
 for threads in 1 2; do # case, type and hash of 13 rows and a heading
     sh "$scratch/bench" --threads $threads --csv 2>&1 | cut -d , -f 1-2,20 >"$scratch/hashes $threads"
 done

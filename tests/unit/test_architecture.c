@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "model/model.h"
+#include "must.h"
 #include "test.h"
 #include "tiny_model.h"
 #include "tributary/engine.h"
@@ -277,12 +278,14 @@ static void what_does_not_fit_is_refused_with_numbers(void **state)
         gguf_build_write(&b, path) && ftruncate(fd, (off_t)(b.data_at + offset + bytes)) == 0;
     close(fd);
     gguf_build_close(&b);
-    bool opened = written && trib_model_open(&model, path, &error) == TRIB_OK;
-    unlink(path);
-    if (!opened || memory_available() > bytes) { /* no such holes here, or all that memory */
-        trib_model_close(model);
+    if (!written || memory_available() > bytes) {
+        unlink(path);
+        print_message("# skipped: %s\n", written ? "memory for 256 GiB" : "no files with holes");
         skip();
     }
+    trib_status status = trib_model_open(&model, path, &error);
+    unlink(path);
+    must(status, &error);
     assert_int_equal(trib_engine_open(&engine, model, NULL, &error), TRIB_NO_MEMORY);
     assert_non_null(strstr(error.message, "expected 26"));
     assert_non_null(strstr(error.message, "MiB available"));

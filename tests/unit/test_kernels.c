@@ -44,6 +44,22 @@ static void tables_are_chosen_by_name(void **state)
     assert_non_null(strstr(error.message, "avx1024"));
 }
 
+/* Whether the cases of all programs run the table: what this processor has not is not tested here.
+ */
+static void table_is_run(void **state)
+{
+    const char *name = *state;
+    const struct kernels *found;
+    trib_status status = kernels_choose(&found, name, NULL);
+    if (status == TRIB_UNSUPPORTED) {
+        print_message("# skipped: this processor has no %s\n", name);
+        skip();
+    }
+    assert_int_equal(status, TRIB_OK);
+    for (const struct kernels *k = tables_first(); k != found; k = tables_after(k))
+        assert_non_null(k);
+}
+
 /* The distance of y from exp(x) in units in the last place of exp(x). */
 static double exp_error(float x, float y)
 {
@@ -526,10 +542,18 @@ static void weigh_has_the_same_bits_everywhere(void **state)
     }
 }
 
+#define TABLE(name)                                                                                \
+    {                                                                                              \
+        "table " name " is run", table_is_run, NULL, NULL, (void *)(uintptr_t)name                 \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_chosen_by_name),
+        TABLE("avx2"),
+        TABLE("avx512"),
+        TABLE("avx512bf16"),
         cmocka_unit_test(exp_is_within_its_bound),
         cmocka_unit_test(exp2_is_within_its_bound),
         cmocka_unit_test(vector_exponentials_are_those_of_exp_h),

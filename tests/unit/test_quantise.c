@@ -126,6 +126,39 @@ static void fill_kind(struct random *r, float *x, size_t kind, float size)
                            : size;
 }
 
+/* How far an element may be off where scales are small: an f16 is then a multiple of 2^-24, off by
+ * 2^-25 at most, and an element is at most as many of them as its level says, and of the affine
+ * types a least one more. Of the K types and IQ4_XS the f16 is of the scales, which are up to 128
+ * of it, and levels are up to 32 of those; scales are searched too. */
+static double least(enum dtype type)
+{
+    switch (type) {
+    case DTYPE_F32:
+    case DTYPE_BF16:
+        return 1e-38;
+    case DTYPE_F16:
+        return 0x1p-25;
+    case DTYPE_Q4_0:
+        return 8 * 0x1p-25;
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_0:
+        return 16 * 0x1p-25;
+    case DTYPE_Q5_1:
+        return 32 * 0x1p-25;
+    case DTYPE_Q8_0:
+    case DTYPE_IQ4_NL:
+        return 127 * 0x1p-25;
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+    case DTYPE_Q6_K:
+    case DTYPE_IQ4_XS:
+        return 128 * 32 * 0x1p-24;
+    }
+    return 0;
+}
+
 /* From below the least f16 to the largest number that is taken: errors stay in proportion to the
  * block's largest, or to the least step of an f16 where that is coarser. */
 static void errors_are_in_proportion(void **state)
@@ -139,9 +172,7 @@ static void errors_are_in_proportion(void **state)
             fill_kind(&r, x, kind, sizes[s]);
             for (size_t t = 0; t < TYPES; t++) {
                 round_trip(t, y, x, 2);
-                /* a small f16 is a multiple of 2^-24; scales are up to 128 of it, levels 32 */
-                double bound = worst(types[t]) * (double)sizes[s];
-                bound += types[t] == DTYPE_F32 || types[t] == DTYPE_BF16 ? 1e-38 : 0x1p-24 * 4096;
+                double bound = worst(types[t]) * (double)sizes[s] + least(types[t]);
                 for (size_t i = 0; i < N; i++)
                     if (!(fabs((double)y[i] - x[i]) <= bound))
                         fail_msg("%s: kind %zu of size %g: %g became %g", name_of(t), kind,
