@@ -58,8 +58,8 @@ trib_status trib_speculator_open(trib_speculator **out, trib_session *session,
 void trib_speculator_close(trib_speculator *speculator);
 
 /* Appends a token as trib_session_append does, and fails as it does: TRIB_FULL or TRIB_INVALID, and
- * nothing is changed. Where the token is as guessed, nothing is computed. What guesses have no room
- * for in the context or the cache is not guessed. */
+ * nothing is changed but what was guessed ahead. Where the token is as guessed, nothing is
+ * computed. What guesses have no room for in the context or the cache is not guessed. */
 trib_status trib_speculator_append(trib_speculator *speculator, int32_t id, trib_error *error);
 
 /* [V], after the last token appended; valid until the next append or close. NULL where there are

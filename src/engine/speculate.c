@@ -247,6 +247,12 @@ static trib_status step_alone(trib_speculator *s, trib_error *error)
     return trib_session_append(s->session, id, 1, error);
 }
 
+static bool can_append(const trib_session *session, int32_t id)
+{
+    return id >= 0 && (size_t)id < session->engine->vocabulary &&
+           trib_session_length(session) < trib_session_context(session);
+}
+
 trib_status trib_speculator_append(trib_speculator *s, int32_t id, trib_error *error)
 {
     trib_status status = grow_ids(s, error);
@@ -255,7 +261,9 @@ trib_status trib_speculator_append(trib_speculator *s, int32_t id, trib_error *e
     s->ids[s->count++] = id;
     if (!follow(s, id)) {
         settle(s);
-        if (!step_ahead(s))
+        if (!can_append(s->session, id)) /* it fails, and no guess is made of it */
+            status = trib_session_append(s->session, &id, 1, error);
+        else if (!step_ahead(s))
             status = step_alone(s, error);
         s->counts.steps += status == TRIB_OK;
     }

@@ -329,6 +329,42 @@ static void what_guesses_for_itself_is_right(void **state)
     trib_model_close(model);
 }
 
+/* A token that is refused costs the guesses made so far and no more. */
+static void a_refused_token_ends_no_guessing(void **state)
+{
+    struct random random = random_start(12);
+    trib_model *model = tiny_open("llama", &random);
+    trib_engine *engine = open_engine(model, 1, 512, 0);
+    int32_t prompt[PROMPT];
+    size_t steps[2];
+    (void)state;
+    draw_prompt(&random, prompt, PROMPT);
+    for (int refused = 0; refused < 2; refused++) {
+        trib_session *session = open_session(engine, 0);
+        trib_speculate_options options = {4, 1, engine};
+        trib_speculator *speculator;
+        trib_error error = {0};
+        must(trib_session_append(session, prompt, PROMPT, &error), &error);
+        must(trib_speculator_open(&speculator, session, &options, &error), &error);
+        for (size_t n = 0; n < DECODED; n++) {
+            const float *logits = trib_speculator_logits(speculator);
+            int32_t id = 0;
+            for (int32_t i = 1; i < V; i++)
+                id = logits[i] > logits[id] ? i : id;
+            if (refused && n == 5)
+                assert_int_equal(trib_speculator_append(speculator, V, &error), TRIB_INVALID);
+            must(trib_speculator_append(speculator, id, &error), &error);
+        }
+        steps[refused] = trib_speculator_counts(speculator).steps;
+        trib_speculator_close(speculator);
+        trib_session_close(session);
+    }
+    assert_int_equal(steps[0], DECODED / 5);
+    assert_true(steps[1] <= steps[0] + 1);
+    trib_engine_close(engine);
+    trib_model_close(model);
+}
+
 /* Windows, soft-caps, other norms. */
 static void every_architecture_speculates(void **state)
 {
@@ -624,6 +660,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(speculation_changes_no_bit),
         cmocka_unit_test(what_guesses_for_itself_is_right),
+        cmocka_unit_test(a_refused_token_ends_no_guessing),
         cmocka_unit_test(every_architecture_speculates),
         cmocka_unit_test(the_branch_that_comes_is_taken),
         cmocka_unit_test(look_up_finds_what_followed),
