@@ -55,9 +55,9 @@ typedef struct trib_quantize_report {
 /* Writes the model at `in`, all that trib_model_open takes, to `out` in the types of a file type.
  * Norms, biases and other tensors of one dimension keep their type; metadata is carried over,
  * general.file_type and general.quantization_version set. `report` may be NULL. Fails with
- * TRIB_INVALID (an unknown type, `out` is the file read, a weight that is no number or beyond
- * 65,504: the tensor is named), TRIB_FORMAT, TRIB_UNSUPPORTED, TRIB_IO (a full disk),
- * TRIB_NO_MEMORY, TRIB_STOPPED. */
+ * TRIB_INVALID (an unknown type, `out` is the file read, for a type with numbers or
+ * scales in f16 a weight that is no number or beyond 65,504: the tensor is named), TRIB_FORMAT,
+ * TRIB_UNSUPPORTED, TRIB_IO (a full disk), TRIB_NO_MEMORY, TRIB_STOPPED. */
 trib_status trib_quantize(const char *in, const char *out, const trib_quantize_options *options,
                           trib_quantize_report *report, trib_error *error);
 

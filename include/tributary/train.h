@@ -35,8 +35,8 @@
 extern "C" {
 #endif
 
-/* What to train and how. Names are those of the command line. What a predictor does not use is not
- * looked at. */
+/* What to train and how. Names are those of the command line. What a predictor does not use must be
+ * in its range, too, and changes nothing. */
 typedef struct trib_train_options {
     /* The predictor. */
     const char *model;      /* "direct", "rnn", "transformer" */
@@ -64,12 +64,12 @@ typedef struct trib_train_options {
     size_t steps;      /* until the learning rate is at its minimum; 0: 2,000, or what the training
                           that is resumed has */
     float lr;          /* the highest learning rate */
-    float min_lr;      /* the last one; negative: a tenth of lr */
+    float min_lr;      /* what it falls to behind the last step; negative: a tenth of lr */
     size_t warmup;     /* steps over which the rate rises to lr; SIZE_MAX: 100, or all steps where
                           they are fewer */
     float beta1, beta2, eps, weight_decay; /* of AdamW; weight decay of matrices alone */
     float clip;                            /* the norm of a gradient at most; 0: any */
-    float dropout;                         /* 0 to below 1 */
+    float dropout;                         /* 0 to 0.99 */
     uint64_t seed;
 
     const char *save_type; /* of matrices in the model's file: "f32", "f16", "bf16", "q8_0"; NULL:
@@ -95,7 +95,8 @@ trib_status trib_trainer_open(trib_trainer **out, const trib_train_options *opti
 
 /* Continues the training that was saved at `path`, on the same texts. Of the options these count:
  * steps, threads, kernels, save_type; every other must be its default or what the training has
- * (TRIB_INVALID names it otherwise). TRIB_FORMAT for a file that is malformed or damaged. With the
+ * (TRIB_INVALID names it otherwise), but that of a vocabulary file only that it is one: the
+ * vocabulary is in the training. TRIB_FORMAT for a file that is malformed or damaged. With the
  * same kernel table the continuation has the bits of a training that was never interrupted. */
 trib_status trib_trainer_resume(trib_trainer **out, const char *path,
                                 const trib_train_options *options, const char *const *texts,
@@ -165,7 +166,7 @@ trib_status trib_trainer_sample(trib_trainer *trainer, float temperature, uint64
                                 size_t tokens, char **text, size_t *length, trib_error *error);
 
 /* Saves PATH.state and then PATH. When that fails (TRIB_IO: a full disk, a folder that cannot be
- * written to), what was there before is still there, whole. */
+ * written to), each is still what it was before, or PATH.state the new one, and whole. */
 trib_status trib_trainer_save(trib_trainer *trainer, const char *path, trib_error *error);
 
 #ifdef __cplusplus

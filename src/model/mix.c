@@ -113,10 +113,8 @@ static bool is_sensitive(size_t layer, size_t layers)
     return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
-static enum dtype output_type(enum dtype type, uint64_t row)
+static enum dtype output_type(enum dtype type)
 {
-    if (row % dtype_info(type)->block != 0)
-        return DTYPE_Q8_0;
     return type == DTYPE_Q8_0 ? type : DTYPE_Q6_K;
 }
 
@@ -175,14 +173,13 @@ static enum dtype attention_output_type(enum number number, const struct mix_mod
 }
 
 /* The type where rows suit it. */
-static enum dtype wanted(const struct file_type *f, const struct mix_model *m, struct slice name,
-                         uint64_t row)
+static enum dtype wanted(const struct file_type *f, const struct mix_model *m, struct slice name)
 {
     enum number number = (enum number)f->number;
     size_t layer = layer_of(name);
     bool is_embedding = slice_is(name, "token_embd.weight");
     if (slice_is(name, "output.weight") || (m->tied && is_embedding))
-        return output_type(f->type, row);
+        return output_type(f->type);
     if (is_embedding)
         return f->type;
     if (contains(name, "attn_v.weight") || contains(name, "attn_qkv.weight") ||
@@ -231,7 +228,7 @@ struct mix_choice mix_choose(const struct file_type *file_type, const struct mix
         return (struct mix_choice){from, false};
     if (dtype_info(file_type->type)->block == 1)
         return (struct mix_choice){file_type->type, false};
-    enum dtype type = model->pure ? file_type->type : wanted(file_type, model, name, row);
+    enum dtype type = model->pure ? file_type->type : wanted(file_type, model, name);
     if (row % dtype_info(type)->block == 0)
         return (struct mix_choice){type, false};
     return (struct mix_choice){instead(type, row), true};
