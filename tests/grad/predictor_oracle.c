@@ -18,6 +18,7 @@ struct oracle {
     const struct predictor *p;
     const double *w;
     size_t E;
+    double nearest; /* to 0 of what ReLUs were given */
 };
 
 /* The parameter "blk.LAYER.NAME", or NAME for a negative layer; NULL if there is none. */
@@ -83,9 +84,18 @@ static void softmax(double *p, size_t n)
         p[i] /= sum;
 }
 
+/* x [n] = max(x, 0) */
+static void relu(struct oracle *o, double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        o->nearest = fmin(o->nearest, fabs(x[i]));
+        x[i] = fmax(x[i], 0);
+    }
+}
+
 /* ---- direct ---- */
 
-static void direct(const struct oracle *o, const struct oracle_past *past, double *logits)
+static void direct(struct oracle *o, const struct oracle_past *past, double *logits)
 {
     const struct predictor_config *c = &o->p->config;
     const double *table = find(o, -1, "token_embd.weight");
@@ -99,8 +109,11 @@ static void direct(const struct oracle *o, const struct oracle_past *past, doubl
     for (size_t l = 0; l < c->layers; l++) {
         affine(y, find(o, (int)l, "hidden.weight"), find(o, (int)l, "hidden.bias"), x, c->ffn,
                inputs);
-        for (size_t i = 0; i < c->ffn; i++)
-            y[i] = c->activation == ACTIVATION_TANH ? tanh(y[i]) : fmax(y[i], 0);
+        if (c->activation == ACTIVATION_RELU)
+            relu(o, y, c->ffn);
+        else
+            for (size_t i = 0; i < c->ffn; i++)
+                y[i] = tanh(y[i]);
         double *swap = x;
         x = y;
         y = swap;
@@ -227,7 +240,7 @@ static void attend(const struct oracle *o, int layer, double (*out)[ORACLE_MOST]
     }
 }
 
-static void lecture(const struct oracle *o, int l, double (*x)[ORACLE_MOST], size_t T)
+static void lecture(struct oracle *o, int l, double (*x)[ORACLE_MOST], size_t T)
 {
     static double a[ORACLE_MOST][ORACLE_MOST];
     size_t E = o->E, F = o->p->config.ffn;
@@ -239,8 +252,7 @@ static void lecture(const struct oracle *o, int l, double (*x)[ORACLE_MOST], siz
         layernorm(o, z, y, find(o, l, "attn_output_norm.weight"),
                   find(o, l, "attn_output_norm.bias"));
         affine(hidden, find(o, l, "ffn_up.weight"), NULL, z, F, E);
-        for (size_t i = 0; i < F; i++)
-            hidden[i] = fmax(hidden[i], 0);
+        relu(o, hidden, F);
         affine(y, find(o, l, "ffn_down.weight"), NULL, hidden, E, F);
         for (size_t i = 0; i < E; i++)
             y[i] += z[i];
@@ -249,7 +261,7 @@ static void lecture(const struct oracle *o, int l, double (*x)[ORACLE_MOST], siz
     }
 }
 
-static void modern(const struct oracle *o, int l, double (*x)[ORACLE_MOST], size_t T)
+static void modern(struct oracle *o, int l, double (*x)[ORACLE_MOST], size_t T)
 {
     static double a[ORACLE_MOST][ORACLE_MOST], n[ORACLE_MOST][ORACLE_MOST];
     size_t E = o->E, F = o->p->config.ffn;
@@ -272,7 +284,7 @@ static void modern(const struct oracle *o, int l, double (*x)[ORACLE_MOST], size
 }
 
 /* logits [T][V] of all tokens. */
-static void transformer(const struct oracle *o, const int32_t *tokens, size_t T, double *logits)
+static void transformer(struct oracle *o, const int32_t *tokens, size_t T, double *logits)
 {
     static double x[ORACLE_MOST][ORACLE_MOST];
     const struct predictor_config *c = &o->p->config;
@@ -299,12 +311,12 @@ static void transformer(const struct oracle *o, const int32_t *tokens, size_t T,
 
 /* ---- All ---- */
 
-void oracle_sequence(const struct predictor *p, const double *w, struct oracle_past *past,
-                     const int32_t *tokens, const int32_t *targets, size_t T, double *loss,
-                     double *logits)
+double oracle_sequence(const struct predictor *p, const double *w, struct oracle_past *past,
+                       const int32_t *tokens, const int32_t *targets, size_t T, double *loss,
+                       double *logits)
 {
     static double all[ORACLE_MOST * ORACLE_MOST];
-    struct oracle o = {p, w, p->config.width};
+    struct oracle o = {p, w, p->config.width, INFINITY};
     size_t V = p->config.vocabulary;
     assert_true(past->count + T <= ORACLE_MOST && V <= ORACLE_MOST);
     if (p->config.model == MODEL_TRANSFORMER)
@@ -324,4 +336,5 @@ void oracle_sequence(const struct predictor *p, const double *w, struct oracle_p
             sum += exp(row[v] - row[targets[t]]);
         *loss += log(sum);
     }
+    return o.nearest;
 }

@@ -20,9 +20,9 @@ struct oracle_past {
 double *oracle_weights(const struct predictor *p);
 
 /* Adds to *loss the losses of T tokens that follow `past`, which then holds them too. logits
- * [T][V], or NULL. */
-void oracle_sequence(const struct predictor *p, const double *w, struct oracle_past *past,
-                     const int32_t *tokens, const int32_t *targets, size_t T, double *loss,
-                     double *logits);
+ * [T][V], or NULL. Returns how near to its kink at 0 any ReLU was, infinity without one. */
+double oracle_sequence(const struct predictor *p, const double *w, struct oracle_past *past,
+                       const int32_t *tokens, const int32_t *targets, size_t T, double *loss,
+                       double *logits);
 
 #endif

@@ -8,6 +8,10 @@
  * They may cancel wholly: where a query sees one key alone its softmax is 1 whatever q and k are,
  * and the gradient of zero is the difference of two sums below 1, each rounded in 2^-24, times the
  * scale.
+ *
+ * At a ReLU's kink there is no gradient to compare with. A weight that moves by e moves the input
+ * of a ReLU by some e, and float32 rounds that input by less than e; so only batches count in which
+ * no ReLU's input is within 20 e of 0. Of those drawn for the largest case that is four in five.
  */
 #include <math.h>
 
@@ -16,7 +20,7 @@
 
 enum { BATCHES = 2 }; /* the second continues the first */
 
-static const double step = 1e-6, allowed = 1e-4;
+static const double step = 1e-6, allowed = 1e-4, kink = 20 * step;
 
 /* Elements of a parameter whose differences are taken: all, or of large ones some. */
 static size_t elements_of(const struct parameter *one, const struct predictor_case *c)
@@ -25,17 +29,37 @@ static size_t elements_of(const struct parameter *one, const struct predictor_ca
     return one->count < most ? one->count : most;
 }
 
+/* *nearest: how near to its kink any ReLU was. */
 static double total_loss(const struct predictor *p, const double *w, const struct oracle_past *past,
-                         const struct batch *batch)
+                         const struct batch *batch, double *nearest)
 {
     static struct oracle_past after;
     double loss = 0;
+    *nearest = INFINITY;
     for (size_t b = 0; b < batch->B; b++) {
         after = past[b];
-        oracle_sequence(p, w, &after, batch->tokens + b * batch->T, batch->targets + b * batch->T,
-                        batch->T, &loss, NULL);
+        double near = oracle_sequence(p, w, &after, batch->tokens + b * batch->T,
+                                      batch->targets + b * batch->T, batch->T, &loss, NULL);
+        *nearest = fmin(*nearest, near);
     }
     return loss;
+}
+
+/* A batch that follows `past`, with every ReLU off its kink, and its loss. */
+static struct case_batch smooth_batch(const struct predictor_case *c, const struct predictor *p,
+                                      const double *w, const struct oracle_past *past,
+                                      struct random *r, double *loss)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        struct case_batch b = case_batch_new(c, r);
+        double nearest;
+        *loss = total_loss(p, w, past, &b.batch, &nearest);
+        if (nearest > kink)
+            return b;
+        case_batch_free(&b);
+    }
+    fail_msg("%s: a ReLU at its kink in every batch", c->name);
+    return (struct case_batch){0};
 }
 
 static void compare_parameter(const struct predictor_case *c, const struct predictor *p, double *w,
@@ -46,11 +70,11 @@ static void compare_parameter(const struct predictor_case *c, const struct predi
     double norm = 0, error = 0;
     for (size_t i = 0; i < n; i++) {
         size_t at = one->offset + (n == one->count ? i : random_below(r, one->count));
-        double kept = w[at], high, low;
+        double kept = w[at], high, low, ignored;
         w[at] = kept + step;
-        high = total_loss(p, w, past, batch);
+        high = total_loss(p, w, past, batch, &ignored);
         w[at] = kept - step;
-        low = total_loss(p, w, past, batch);
+        low = total_loss(p, w, past, batch, &ignored);
         w[at] = kept;
         double expected = (double)scale * (high - low) / (2 * step);
         double found = (double)p->parameters.gradients[at];
@@ -82,10 +106,11 @@ static void check_gradients(const struct predictor_case *c, const struct kernels
     assert_non_null(past);
     assert_int_equal(pass_open(&pass, &p, c->B, c->T, true, NULL), TRIB_OK);
     for (int i = 0; i < BATCHES; i++) {
-        struct case_batch b = case_batch_new(c, &r);
+        double expected;
+        struct case_batch b = smooth_batch(c, &p, w, past, &r, &expected);
         b.batch.continues = i > 0;
         struct loss loss = pass_forward(&pass, &b.batch);
-        compare_loss(c, loss.sum, total_loss(&p, w, past, &b.batch));
+        compare_loss(c, loss.sum, expected);
         memset(p.parameters.gradients, 0, p.parameters.floats * sizeof(float));
         pass_backward(&pass, &b.batch, scale);
         for (size_t n = 0; n < p.parameters.count; n++)
