@@ -256,12 +256,13 @@ static double bytes_error(const float *q, const float *k, size_t D, double scale
 {
     double error = 0;
     for (size_t b = 0; b < D; b += 32) {
-        double largest = 0, sum = 0;
+        float largest = 0;
+        double sum = 0;
         for (size_t d = b; d < b + 32; d++) {
-            largest = fmax(largest, fabs((double)q[d]));
+            largest = fmaxf(largest, fabsf(q[d]));
             sum += fabs((double)k[d]);
         }
-        error += 0.504 / 32639 * largest * sum * scale;
+        error += 0.504 / 32639 * (double)largest * sum * scale;
     }
     return error;
 }
@@ -310,6 +311,7 @@ void case_expect(const struct attend_case *c, size_t t, size_t h, struct expecte
 {
     struct definition definition = case_definition(c);
     double e[3] = {0, 0, 0}, n = (double)(c->S < 512 ? c->S : 512);
+    float largest = 0;
     assert_true(c->D <= 256);
     *out = (struct expected){.t = t, .h = h};
     out->s = definition_timestep(&definition, t, h, out->y);
@@ -322,10 +324,11 @@ void case_expect(const struct attend_case *c, size_t t, size_t h, struct expecte
         out->M = fmax(out->M, key_error(c, t, h, i, one));
         for (size_t b = 0; b < 3; b++)
             e[b] = fmax(e[b], one[b]);
+        const float *sizes = c->v_size + (i * c->G + h / (c->H / c->G)) * c->D;
         for (size_t d = 0; d < c->D; d++)
-            out->largest =
-                fmax(out->largest, (double)c->v_size[(i * c->G + h / (c->H / c->G)) * c->D + d]);
+            largest = fmaxf(largest, sizes[d]);
     }
+    out->largest = (double)largest;
     for (size_t b = 0; b < 3; b++)
         out->E[b] = (e[b] + 8 * out->M + 5 + 48 + n + 7 * (double)(c->S / 512 + 2)) * 0x1p-24 +
                     (b == IN_BF16 ? 0x1p-8 + 0x1p-13 : 0);

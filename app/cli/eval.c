@@ -129,13 +129,13 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
 /* -log p of a token, natural logarithm, in float64. */
 static double surprise(const float *logits, size_t V, int32_t id)
 {
-    double most = (double)logits[0];
+    float most = logits[0];
     for (size_t i = 1; i < V; i++)
-        most = fmax(most, (double)logits[i]);
-    double sum = exp((double)logits[0] - most);
+        most = fmaxf(most, logits[i]);
+    double sum = exp((double)logits[0] - (double)most);
     for (size_t i = 1; i < V; i++)
-        sum += exp((double)logits[i] - most);
-    return log(sum) + most - (double)logits[id];
+        sum += exp((double)logits[i] - (double)most);
+    return log(sum) + (double)most - (double)logits[id];
 }
 
 /* Tokens first to last - 1 are read; tokens scored to last count, each predicted from the ones

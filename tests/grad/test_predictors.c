@@ -184,7 +184,7 @@ static double dropped_loss(struct pass *pass, const struct batch *batch)
 static double change_without_dropout(struct pass *pass, struct batch *batch)
 {
     size_t count = batch->B * batch->T;
-    double most = 0;
+    float most = 0;
     float *dropped = malloc(count * sizeof *dropped);
     assert_non_null(dropped);
     memcpy(dropped, pass->losses, count * sizeof *dropped);
@@ -192,9 +192,9 @@ static double change_without_dropout(struct pass *pass, struct batch *batch)
     dropped_loss(pass, batch);
     batch->training = true;
     for (size_t n = 0; n < count; n++)
-        most = fmax(most, fabs((double)pass->losses[n] - (double)dropped[n]));
+        most = fmaxf(most, fabsf(pass->losses[n] - dropped[n]));
     free(dropped);
-    return most;
+    return (double)most;
 }
 
 /* How many times as fast as its gradient is long the loss climbs along it, under the masks of a

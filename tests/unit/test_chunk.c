@@ -82,11 +82,11 @@ static bool is_rounded(trib_kv_type type, float got, const float *x, size_t d)
         return float_bits(got) == float_bits(f16_to_float(f16_from_float(x[d])));
     if (type == TRIB_KV_BF16)
         return float_bits(got) == float_bits(bf16_to_float(bf16_from_float(x[d])));
-    double largest = 0;
+    float largest = 0;
     for (size_t i = d / 32 * 32; i < d / 32 * 32 + 32; i++)
-        largest = fmax(largest, fabs((double)x[i]));
+        largest = fmaxf(largest, fabsf(x[i]));
     return fabs((double)got - (double)x[d]) <=
-           1.0001 * largest * (1 / 254.0 + 0x1p-11) + 127 * 0x1p-25;
+           1.0001 * (double)largest * (1 / 254.0 + 0x1p-11) + 127 * 0x1p-25;
 }
 
 /* Slots written in any order, some of them; each holds what was written, the others and the padding

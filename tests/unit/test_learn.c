@@ -37,10 +37,10 @@ static void near(const struct kernels *k, const char *what, size_t n, double fou
 
 static double largest(const float *x, size_t n)
 {
-    double most = 0;
+    float most = 0;
     for (size_t i = 0; i < n; i++)
-        most = fmax(most, fabs((double)x[i]));
-    return most;
+        most = fmaxf(most, fabsf(x[i]));
+    return (double)most;
 }
 
 /* The mean and 1 / sqrt(variance + eps), or of the square about 0, in float64. */
@@ -154,9 +154,7 @@ static void losses(const struct kernels *k, size_t n, struct random *r)
 {
     float *x = drawn(r, n, 30), *d = guard_copy(x, n * sizeof *x);
     size_t target = random_below(r, n);
-    double sum = 0, most = (double)x[0];
-    for (size_t i = 0; i < n; i++)
-        most = fmax(most, (double)x[i]);
+    double sum = 0, most = largest(x, n);
     for (size_t i = 0; i < n; i++)
         sum += exp((double)x[i] - most);
     double lse = most + log(sum);
