@@ -235,7 +235,12 @@ static trib_status read_heads(struct hf_folder *folder, trib_error *error)
     struct hf_config *c = &folder->config;
     uint64_t head_dim = c->kind & HF_GEMMA ? 256 : c->kind == HF_QWEN3 ? 128 : 0;
     trib_status status = TRIB_OK;
-    c->kv_heads = c->kind & HF_GEMMA ? 4 : c->heads;
+    bool named = json_object_get(file->root, "num_key_value_heads") != NULL; /* null: all heads */
+    c->kv_heads = c->heads;
+    if (c->kind & HF_GEMMA)
+        c->kv_heads = 4;
+    else if (c->kind & (HF_MISTRAL | HF_QWEN) && !named)
+        c->kv_heads = c->kind == HF_MISTRAL ? 8 : 32;
     if (c->kind & HF_ROTARY)
         status = json_get_count(file, file->root, "num_key_value_heads", 1, MOST_WIDTH,
                                 &c->kv_heads, error);
@@ -342,12 +347,14 @@ static trib_status read_layer_types(struct hf_folder *folder, uint64_t usual, tr
     return TRIB_OK;
 }
 
-/* Llama's class does not look at the field; Qwen's windows are switched off. */
+/* Llama's class does not look at the field; Qwen's windows are switched off. Mistral's has a window
+ * unless the field is there and null. */
 static trib_status read_window(struct hf_folder *folder, trib_error *error)
 {
     const struct json_file *file = &folder->config_json;
     enum hf_kind kind = folder->config.kind;
-    uint64_t window = kind & HF_GEMMA ? 4096 : 0;
+    bool named = json_object_get(file->root, "sliding_window") != NULL;
+    uint64_t window = kind & HF_GEMMA || (kind == HF_MISTRAL && !named) ? 4096 : 0;
     trib_status status = TRIB_OK;
     if (kind & (HF_LLAMA | HF_QWEN))
         return TRIB_OK;

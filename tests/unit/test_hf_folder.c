@@ -389,7 +389,8 @@ static void yarn_magnitudes(void **state)
     }
 }
 
-/* A Mistral has the window that its config.json names; a Llama has none whatever is named. */
+/* A Mistral has the window that its config.json names, or its class's; a Llama has none whatever is
+ * named. */
 static void windows(void **state)
 {
     struct hf_build b;
@@ -402,6 +403,18 @@ static void windows(void **state)
         struct gguf *file = open_folder(&b);
         assert_int_equal(gguf_find(file, "llama.attention.sliding_window") != NULL, i);
         assert_permuted(file, "blk.1.attn_k.weight", 2, 4, 16);
+        gguf_close(file);
+        hf_build_close(&b);
+    }
+    for (int null = 0; null < 2; null++) {
+        hf_build_open(&b);
+        hf_build_llama(&b, "MistralForCausalLM", null ? "\"sliding_window\": null," : "", "F32");
+        hf_build_weights(&b, "model.safetensors");
+        struct gguf *file = open_folder(&b);
+        if (null)
+            assert_null(gguf_find(file, "llama.attention.sliding_window"));
+        else
+            assert_int_equal(value_of(file, "llama.attention.sliding_window"), 4096);
         gguf_close(file);
         hf_build_close(&b);
     }
@@ -583,6 +596,36 @@ static void refuses_configurations(void **state)
     hf_build_close(&b);
 }
 
+/* Where config.json leaves the number of KV heads out it is the class's, which k_proj has not. */
+static void heads_left_out(void **state)
+{
+    static const struct {
+        const char *architecture, *heads, *says;
+    } cases[] = {
+        {"LlamaForCausalLM", "", "k_proj.weight: shape: expected [16, 16]"},
+        {"MistralForCausalLM", "", "num_key_value_heads 8, found 4"},
+        {"MistralForCausalLM", "\"num_key_value_heads\": null,",
+         "k_proj.weight: shape: expected [16, 16]"},
+        {"Qwen2ForCausalLM", "", "num_key_value_heads 32, found 4"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct hf_build b;
+        char config[512];
+        hf_build_open(&b);
+        hf_build_llama(&b, cases[i].architecture, "", "F32");
+        snprintf(config, sizeof config,
+                 "{%s \"architectures\": [\"%s\"], \"hidden_size\": 16, \"num_attention_heads\": 4,"
+                 "\"intermediate_size\": 24, \"num_hidden_layers\": 2,"
+                 "\"max_position_embeddings\": 64, \"vocab_size\": 8}",
+                 cases[i].heads, cases[i].architecture);
+        hf_build_text(&b, "config.json", config);
+        hf_build_weights(&b, "model.safetensors");
+        refuse(&b, TRIB_FORMAT, cases[i].says);
+        hf_build_close(&b);
+    }
+}
+
 static void refuses_tensors(void **state)
 {
     static const struct {
@@ -686,6 +729,7 @@ int main(void)
         cmocka_unit_test(shards),
         cmocka_unit_test(refuses_settings),
         cmocka_unit_test(refuses_configurations),
+        cmocka_unit_test(heads_left_out),
         cmocka_unit_test(refuses_tensors),
         cmocka_unit_test(refuses_vocabularies),
     };
