@@ -162,6 +162,8 @@ trib_status hf_wordpiece_read(struct hf_vocab *v);
 /* What a SentencePiece file says besides its pieces. */
 struct hf_pieces {
     bool add_space_prefix;
+    bool drops_spaces;         /* those that begin or end a text, and all but one of several */
+    const char *unlike;        /* what else is done to texts that is not done here; NULL: nothing */
     int64_t unknown, bos, eos; /* ids; negative: none */
 };
 

@@ -2,8 +2,10 @@
  *
  *     ModelProto     1: SentencePiece, repeated   2: TrainerSpec   3: NormalizerSpec
  *     SentencePiece  1: text   2: score (f32)   3: kind (1 where it is absent)
- *     TrainerSpec    3: kind of model (2: BPE)   40, 41, 42: ids of unk, bos, eos
- *     NormalizerSpec 3: whether a space is put before a text
+ *     TrainerSpec    3: kind of model (2: BPE)   24: whether words end with their space
+ *                    40, 41, 42: ids of unk, bos, eos
+ *     NormalizerSpec 2: how characters are rewritten   3: whether a space is put before a text
+ *                    4: whether spaces beyond the first are left out   5: U+2581 for spaces
  *
  * (github.com/google/sentencepiece, src/sentencepiece_model.proto; the encoding:
  * protobuf.dev/programming-guides/encoding.) Every length is held against what is left; reading is
@@ -112,6 +114,8 @@ static bool read_trainer(struct slice in, struct hf_pieces *out, uint64_t *model
             return false;
         if (is_field(&field, 3, WIRE_VARINT))
             *model = field.value;
+        else if (is_field(&field, 24, WIRE_VARINT) && field.value != 0)
+            out->unlike = "treat_whitespace_as_suffix: expected false";
         else if (is_field(&field, 40, WIRE_VARINT))
             out->unknown = (int32_t)field.value;
         else if (is_field(&field, 41, WIRE_VARINT))
@@ -128,8 +132,14 @@ static bool read_normalizer(struct slice in, struct hf_pieces *out)
     while (in.length > 0) {
         if (!read_field(&in, &field))
             return false;
-        if (is_field(&field, 3, WIRE_VARINT))
+        if (is_field(&field, 2, WIRE_BYTES) && field.bytes.length > 0)
+            out->unlike = "precompiled_charsmap: expected none (normalization identity)";
+        else if (is_field(&field, 3, WIRE_VARINT))
             out->add_space_prefix = field.value != 0;
+        else if (is_field(&field, 4, WIRE_VARINT))
+            out->drops_spaces = field.value != 0;
+        else if (is_field(&field, 5, WIRE_VARINT) && field.value == 0)
+            out->unlike = "escape_whitespaces: expected true";
     }
     return true;
 }
@@ -141,7 +151,8 @@ trib_status hf_pieces_read(struct hf_pieces *out, struct hf_tokens *tokens, stru
     struct field field;
     size_t count = 0;
     uint64_t model = 1; /* where the file is silent: unigram */
-    *out = (struct hf_pieces){.add_space_prefix = true, .unknown = 0, .bos = 1, .eos = 2};
+    *out = (struct hf_pieces){
+        .add_space_prefix = true, .drops_spaces = true, .unknown = 0, .bos = 1, .eos = 2};
     while (in.length > 0) {
         size_t at = bytes.length - in.length;
         bool sound = read_field(&in, &field);

@@ -289,6 +289,11 @@ static trib_status read_pieces(struct hf_vocab *v, bool *add_space)
         hf_pieces_read(&pieces, &v->tokens, v->source->pieces, "tokenizer.model", v->error);
     if (status != TRIB_OK)
         return status;
+    if (pieces.drops_spaces && !pieces.unlike)
+        pieces.unlike = "remove_extra_whitespaces: expected false";
+    if (pieces.unlike && !v->model) /* a tokenizer.json says itself what is done to texts */
+        return error_set(v->error, TRIB_UNSUPPORTED, "%s: tokenizer.model: %s", v->source->folder,
+                         pieces.unlike);
     int64_t ids[] = {[HF_BOS] = pieces.bos, [HF_EOS] = pieces.eos, [HF_UNKNOWN] = pieces.unknown};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
         if (ids[i] >= 0 && (uint64_t)ids[i] < v->tokens.rows)

@@ -199,6 +199,55 @@ static void broken_pieces(void **state)
     }
 }
 
+/* What a SentencePiece model does to texts that is not done here is refused where no tokenizer.json
+ * says otherwise. */
+static void pieces_that_rewrite(void **state)
+{
+#define PIECES "\x0a\x05\x0a\x03xyz\x12\x02\x18\x02"
+    static const struct {
+        const char *bytes;
+        size_t length;
+        const char *says; /* NULL: it is read */
+    } cases[] = {
+        {PIECES "\x1a\x02\x20\x00", 15, NULL},
+        {PIECES "\x1a\x04\x20\x00\x12\x00", 17, NULL},
+        {PIECES, 11, "remove_extra_whitespaces: expected false"},
+        {PIECES "\x1a\x02\x20\x01", 15, "remove_extra_whitespaces: expected false"},
+        {PIECES "\x1a\x05\x20\x00\x12\x01z", 18, "precompiled_charsmap: expected none"},
+        {PIECES "\x1a\x04\x20\x00\x28\x00", 17, "escape_whitespaces: expected true"},
+        {PIECES "\x1a\x02\x20\x00\x12\x03\xc0\x01\x01", 20, "as_suffix: expected false"},
+    };
+    struct json_file none = {0}, tokenizer = {0};
+    struct slice text =
+        slice_of("{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\":"
+                 "\" \"}, \"content\": \"\xe2\x96\x81\"}, \"model\": {\"type\":"
+                 "\"BPE\", \"vocab\": {\"xyz\": 0}, \"merges\": []}}");
+    trib_error error = {0};
+    (void)state;
+    if (json_file_parse(&tokenizer, text.bytes, text.length, "tokenizer.json", true, &error))
+        fail_msg("%s", error.message);
+    for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+        bool beside = i >= COUNT(cases);
+        const char *says = beside ? NULL : cases[i].says;
+        struct hf_vocab_source source = {
+            .folder = "pieces",
+            .tokenizer = beside ? &tokenizer : &none,
+            .tokenizer_config = &none,
+            .config = &none,
+            .generation_config = &none,
+            .pieces = {cases[i % COUNT(cases)].bytes, cases[i % COUNT(cases)].length},
+            .rows = 1,
+            .name = "pieces"};
+        struct gguf_writer *writer = gguf_writer_open();
+        error = (trib_error){0};
+        trib_status status = hf_vocab_put(writer, &source, &error);
+        if (status != (says ? TRIB_UNSUPPORTED : TRIB_OK) || (says && !strstr(error.message, says)))
+            fail_msg("case %zu: %s \"%s\"", i, trib_status_name(status), error.message);
+        gguf_writer_close(writer);
+    }
+    json_file_close(&tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +260,7 @@ int main(void)
         cmocka_unit_test(gemma),
         cmocka_unit_test(bert),
         cmocka_unit_test(broken_pieces),
+        cmocka_unit_test(pieces_that_rewrite),
     };
     return cmocka_run_group_tests_name("hf_vocab", tests, setup, teardown);
 }
