@@ -177,16 +177,19 @@ static bool run_merge(const struct spm *spm, struct run *run)
 }
 
 /* The ids of one character: its token, or those of its bytes, or the unknown token, which always
- * exists as its default is 0. */
-static bool append_character(const struct spm *spm, const char *bytes, size_t length,
+ * exists as its default is 0. Of characters in a row, of one text from id `first` on, that are
+ * unknown it stands for all. */
+static bool append_character(const struct spm *spm, const char *bytes, size_t length, size_t first,
                              struct id_list *ids)
 {
     int32_t id = vocab_find(spm->vocab, bytes, length);
+    int32_t unknown = spm->vocab->special[SPECIAL_UNKNOWN];
     if (id != TOKEN_NONE)
         return id_list_append(ids, id);
     for (size_t i = 0; i < length; i++)
         if (spm->bytes[(unsigned char)bytes[i]] == TOKEN_NONE)
-            return id_list_append(ids, spm->vocab->special[SPECIAL_UNKNOWN]);
+            return (ids->count > first && ids->ids[ids->count - 1] == unknown) ||
+                   id_list_append(ids, unknown);
     for (size_t i = 0; i < length; i++)
         if (!id_list_append(ids, spm->bytes[(unsigned char)bytes[i]]))
             return false;
@@ -194,7 +197,7 @@ static bool append_character(const struct spm *spm, const char *bytes, size_t le
 }
 
 /* Merges a run, appends its ids and empties it. */
-static bool run_flush(const struct spm *spm, struct run *run, struct id_list *ids)
+static bool run_flush(const struct spm *spm, struct run *run, size_t first, struct id_list *ids)
 {
     if (!run_merge(spm, run))
         return false;
@@ -202,7 +205,7 @@ static bool run_flush(const struct spm *spm, struct run *run, struct id_list *id
         const struct piece *piece = &run->pieces[i];
         if (piece->id != TOKEN_NONE
                 ? !id_list_append(ids, piece->id)
-                : !append_character(spm, run->bytes + piece->start, piece->length, ids))
+                : !append_character(spm, run->bytes + piece->start, piece->length, first, ids))
             return false;
     }
     run->count = run->length = 0;
@@ -250,13 +253,14 @@ static trib_status spm_encode(const void *state, struct slice text, struct id_li
     const struct spm *spm = state;
     struct run run = {0};
     bool fits = true;
+    size_t first = ids->count;
     uint32_t left = SPACE_CODE, right;
     if (spm->vocab->add_space_prefix)
         fits = run_append(&run, space, sizeof space);
     for (size_t i = 0; fits && i < text.length; left = right) {
         size_t bytes = next_character(text.bytes + i, text.length - i, &right);
         if (!pair_known(spm, left, right))
-            fits = run_flush(spm, &run, ids);
+            fits = run_flush(spm, &run, first, ids);
         if (fits && right == SPACE_CODE)
             fits = run_append(&run, space, sizeof space);
         else if (fits)
@@ -264,7 +268,7 @@ static trib_status spm_encode(const void *state, struct slice text, struct id_li
         i += bytes;
     }
     if (fits)
-        fits = run_flush(spm, &run, ids);
+        fits = run_flush(spm, &run, first, ids);
     free(run.bytes);
     free(run.pieces);
     free(run.queue.items);

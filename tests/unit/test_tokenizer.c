@@ -144,8 +144,11 @@ static void spaces_and_bytes(void **state)
         {"\xc3 a", PLAIN, {3, 6, 5, -1}},         /* leaves the next ones whole */
         {"\xe9", PLAIN, {3, 9, -1}},              /* a token of one raw byte */
         {"\xc3\xa8", PLAIN, {3, 0, -1}},          /* one byte has no token: unknown, once */
-        {"b\xf0\x9f\xa6\x99", PLAIN, {3, 0, 0, -1}},
-        {"<0x00>", PLAIN, {3, 0, 0, 0, 0, 0, 0, -1}}, /* text cannot pass for a byte token */
+        {"b\xf0\x9f\xa6\x99", PLAIN, {3, 0, -1}}, /* and once for all in a row */
+        {"bbab", PLAIN, {3, 0, 4, 0, -1}},
+        {"b b", PLAIN, {3, 0, 3, 0, -1}},
+        {"b<unk>b", PARSE, {3, 0, 0, 3, 0, -1}}, /* but not for one that is spelled */
+        {"<0x00>", PLAIN, {3, 0, -1}},           /* text cannot pass for a byte token */
     };
     (void)state;
     struct ids ids = {0};

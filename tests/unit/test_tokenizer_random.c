@@ -104,8 +104,8 @@ static void expect(struct expected *expected, int32_t id)
     expected->ids[expected->count++] = id;
 }
 
-/* One piece that nothing more merges with. */
-static void naive_piece(const struct trial *trial, const char *bytes, size_t length,
+/* One piece that nothing more merges with, of a text whose ids begin at `first`. */
+static void naive_piece(const struct trial *trial, const char *bytes, size_t length, size_t first,
                         struct expected *expected)
 {
     int32_t id = naive_find(trial, bytes, length);
@@ -116,7 +116,7 @@ static void naive_piece(const struct trial *trial, const char *bytes, size_t len
     }
     for (size_t i = 0; i < length; i++)
         all = all && (trial->count > trial->plain || naive_find(trial, bytes + i, 1) != TOKEN_NONE);
-    if (!all)
+    if (!all && (expected->count == first || expected->ids[expected->count - 1] != 0))
         expect(expected, 0);
     expected->unknown = expected->unknown || !all;
     for (size_t i = 0; all && i < length; i++)
@@ -131,6 +131,7 @@ static void naive_plain(const struct trial *trial, const char *text, size_t leng
 {
     char bytes[3 * (TEXT_LIMIT + 1)];
     size_t ends[TEXT_LIMIT + 2] = {0}, count = 0, size = 0; /* piece i: ends[i] to ends[i + 1] */
+    size_t first = expected->count;
     if (!trial->options.no_space_prefix)
         memcpy(bytes, SP, size = 3);
     for (size_t i = 0; i < length; i++) {
@@ -160,7 +161,7 @@ static void naive_plain(const struct trial *trial, const char *text, size_t leng
         }
     }
     for (size_t i = 0; i < count; i++)
-        naive_piece(trial, bytes + ends[i], ends[i + 1] - ends[i], expected);
+        naive_piece(trial, bytes + ends[i], ends[i + 1] - ends[i], first, expected);
 }
 
 static bool is_special(const struct trial *trial, const struct vocab_entry *entry)
