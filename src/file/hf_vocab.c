@@ -92,11 +92,10 @@ static trib_status add_token(struct hf_vocab *v, const struct json_file *file, c
         return status;
     if (!special)
         status = plain_spaces(v, &text);
-    bool unknown = v->tokens.kinds[id] == HF_TOKEN_UNKNOWN;
+    int32_t kind = v->tokens.kinds[id]; /* of bytes and the unknown it stays as it is */
     v->tokens.texts[id] = text;
-    v->tokens.kinds[id] = special ? HF_TOKEN_CONTROL : HF_TOKEN_USER_DEFINED;
-    if (unknown)
-        v->tokens.kinds[id] = HF_TOKEN_UNKNOWN;
+    if (kind != HF_TOKEN_UNKNOWN && kind != HF_TOKEN_BYTE)
+        v->tokens.kinds[id] = special ? HF_TOKEN_CONTROL : HF_TOKEN_USER_DEFINED;
     *strips = *strips || right;
     return status;
 }

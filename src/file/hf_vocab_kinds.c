@@ -187,10 +187,38 @@ trib_status hf_byte_level_read(struct hf_vocab *v)
 
 /* ---- SentencePiece ---- */
 
+/* The id of a token that is not added; -1: there is none. */
+static int64_t find_learned(const struct hf_vocab *v, const json_t *vocab, const char *bytes,
+                            size_t length)
+{
+    const json_t *id = json_object_getn(vocab, bytes, length);
+    return id && v->tokens.kinds[json_integer_value(id)] == HF_TOKEN_NORMAL ? json_integer_value(id)
+                                                                            : -1;
+}
+
+/* By scores any two tokens merge that make a third. Merges that were learned are fewer: they make
+ * each token in one way alone. `ways` [rows] counts the merges that make a token. */
+static trib_status check_ways(const struct hf_vocab *v, const json_t *vocab, const uint32_t *ways)
+{
+    for (size_t i = 0; i < v->tokens.rows; i++) {
+        struct slice text = v->tokens.texts[i];
+        size_t count = 0;
+        for (size_t j = 1; j < text.length && v->tokens.kinds[i] == HF_TOKEN_NORMAL; j++)
+            count += find_learned(v, vocab, text.bytes, j) >= 0 &&
+                     find_learned(v, vocab, text.bytes + j, text.length - j) >= 0;
+        if (count > ways[i])
+            return error_set(v->error, TRIB_UNSUPPORTED,
+                             "%s: model.merges: expected all pairs that make a token, as of "
+                             "SentencePiece; of the %zu that make %s, found %u",
+                             v->file->name, count, safetensors_show(text).text, ways[i]);
+    }
+    return TRIB_OK;
+}
+
 /* Scores from the order of merges: what merges first is better, and what no merge makes is worse
  * than all. Where merges were made from scores (as those of converted SentencePiece models were)
  * this gives the order of those scores back. */
-static trib_status score_merges(struct hf_vocab *v)
+static trib_status score_merges(struct hf_vocab *v, uint32_t *ways)
 {
     const json_t *merges = NULL, *vocab = json_object_get(v->model, "vocab");
     trib_status status = get_merges(v, &merges);
@@ -220,8 +248,27 @@ static trib_status score_merges(struct hf_vocab *v)
                              v->file->name, i,
                              safetensors_show((struct slice){whole, length}).text);
         v->tokens.scores[json_integer_value(id)] = -(float)i;
+        ways[json_integer_value(id)]++;
     }
-    return TRIB_OK;
+    return check_ways(v, vocab, ways);
+}
+
+/* Added tokens are found in a text before it is merged; no merge makes them or is made of them. */
+static trib_status read_merges(struct hf_vocab *v)
+{
+    const json_t *added = json_field(v->file->root, "added_tokens");
+    uint32_t *ways = calloc(v->tokens.rows, sizeof *ways);
+    if (!ways)
+        return error_no_memory(v->error, "merges", v->tokens.rows * sizeof *ways);
+    for (size_t i = 0; i < json_array_size(added); i++) {
+        const json_t *id = json_object_get(json_array_get(added, i), "id");
+        json_int_t at = id && json_is_integer(id) ? json_integer_value(id) : -1;
+        if (at >= 0 && (uint64_t)at < v->tokens.rows && v->tokens.texts[at].bytes)
+            v->tokens.kinds[at] = HF_TOKEN_USER_DEFINED;
+    }
+    trib_status status = score_merges(v, ways);
+    free(ways);
+    return status;
 }
 
 static bool is_byte(struct slice text)
@@ -312,7 +359,7 @@ static trib_status read_characters(struct hf_vocab *v)
     if (status == TRIB_OK)
         status = read_vocab(v);
     if (status == TRIB_OK)
-        status = score_merges(v);
+        status = read_merges(v);
     if (status != TRIB_OK)
         return status;
     for (size_t i = 0; i < v->tokens.rows; i++) {
@@ -329,12 +376,31 @@ static trib_status read_characters(struct hf_vocab *v)
     return TRIB_OK;
 }
 
+/* What becomes of characters that are no token. */
+static trib_status check_unknown(const struct hf_vocab *v)
+{
+    bool fuses = false;
+    size_t bytes = 0;
+    for (size_t i = 0; i < v->tokens.rows; i++)
+        bytes += v->tokens.kinds[i] == HF_TOKEN_BYTE;
+    if (bytes >= 256)
+        return TRIB_OK;
+    if (v->special[HF_UNKNOWN] < 0) /* they would be left out */
+        return refuse(v, "model.unk_token", "a token, as not all bytes are tokens");
+    trib_status status = json_get_bool(v->file, v->model, "fuse_unk", &fuses, v->error);
+    return status == TRIB_OK && !fuses
+               ? refuse(v, "model.fuse_unk", "true, as not all bytes are tokens")
+               : status;
+}
+
 trib_status hf_sentencepiece_read(struct hf_vocab *v)
 {
     bool add_space = true;
     trib_status status = v->source->pieces.bytes ? read_pieces(v, &add_space) : read_characters(v);
     if (status == TRIB_OK && v->model)
         status = read_spaces(v, &add_space);
+    if (status == TRIB_OK && !v->source->pieces.bytes)
+        status = check_unknown(v);
     gguf_put_string(v->out, KEY("model"), slice_of("llama"));
     gguf_put_string(v->out, KEY("pre"), slice_of("default"));
     gguf_put_bool(v->out, KEY("add_space_prefix"), add_space);

@@ -663,6 +663,9 @@ static void refuses_tensors(void **state)
 static void refuses_vocabularies(void **state)
 {
 #define PRE "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+#define SPACES                                                                                     \
+    "\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"},"                    \
+    "\"content\": \"\xe2\x96\x81\"},"
     static const struct {
         const char *tokenizer, *says;
         trib_status status;
@@ -692,6 +695,16 @@ static void refuses_vocabularies(void **state)
          "normalizer: expected none", TRIB_UNSUPPORTED},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
          "normalizer: expected U+2581", TRIB_UNSUPPORTED},
+        {"{" SPACES "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2,"
+         "\"bc\": 3, \"c\": 4, \"abc\": 5}, \"merges\": [\"a b\", \"b c\", \"ab c\"]}}",
+         "of the 2 that make abc, found 1", TRIB_UNSUPPORTED},
+        {"{" SPACES "\"added_tokens\": [{\"id\": 3, \"content\": \"bc\"}], \"model\": {\"type\":"
+         "\"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"bc\": 3, \"c\": 4, \"abc\": 5},"
+         "\"merges\": [\"a b\", \"ab c\"]}}",
+         "unk_token: expected a token", TRIB_UNSUPPORTED}, /* the merges are whole */
+        {"{" SPACES "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [],"
+         "\"unk_token\": \"a\"}}",
+         "fuse_unk: expected true", TRIB_UNSUPPORTED},
         {"{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}}}",
          "pre_tokenizer: expected BertPreTokenizer", TRIB_UNSUPPORTED},
         {"{\"added_tokens\": [{\"content\": \"x\"}]," PRE
@@ -710,6 +723,32 @@ static void refuses_vocabularies(void **state)
         hf_build_text(&b, "tokenizer.json", bad[i].tokenizer);
         refuse(&b, bad[i].status, bad[i].says);
     }
+    hf_build_close(&b);
+}
+
+/* Tokens of bytes stay such when they are listed among the added ones. */
+static void bytes_that_are_added(void **state)
+{
+    struct hf_build b;
+    const struct gguf_value *kinds;
+    trib_error error;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM", "", "F32");
+    hf_build_text(
+        &b, "tokenizer.json",
+        "{" SPACES "\"added_tokens\": [{\"id\": 0, \"content\": \"<unk>\", \"special\": true},"
+        "{\"id\": 1, \"content\": \"<0x41>\", \"special\": true},"
+        "{\"id\": 2, \"content\": \"<s>\", \"special\": true}], \"model\": {\"type\": \"BPE\","
+        "\"vocab\": {\"<unk>\": 0, \"<0x41>\": 1, \"<s>\": 2}, \"merges\": [],"
+        "\"byte_fallback\": true, \"unk_token\": \"<unk>\", \"fuse_unk\": true}}");
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_int_equal(
+        gguf_get_array(file, "tokenizer.ggml.token_type", GGUF_I32, &kinds, NULL, &error), TRIB_OK);
+    assert_true(gguf_number(kinds, 0) == 2 && gguf_number(kinds, 1) == 6 &&
+                gguf_number(kinds, 2) == 3); /* unknown, a byte, control */
+    gguf_close(file);
     hf_build_close(&b);
 }
 
@@ -732,6 +771,7 @@ int main(void)
         cmocka_unit_test(heads_left_out),
         cmocka_unit_test(refuses_tensors),
         cmocka_unit_test(refuses_vocabularies),
+        cmocka_unit_test(bytes_that_are_added),
     };
     random_seed();
     return cmocka_run_group_tests_name("hf_folder", tests, NULL, NULL);
