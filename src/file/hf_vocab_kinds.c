@@ -512,13 +512,20 @@ trib_status hf_wordpiece_read(struct hf_vocab *v)
     const json_t *prefix = json_field(v->model, "continuing_subword_prefix");
     if (prefix && !json_is(prefix, "##"))
         return refuse(v, "model.continuing_subword_prefix", "##");
+    uint64_t longest = 100; /* characters of a word, in text/wordpiece.c too */
+    trib_status status = json_get_count(v->file, v->model, "max_input_chars_per_word", 0, INT32_MAX,
+                                        &longest, v->error);
+    if (status == TRIB_OK && longest != 100)
+        status = refuse(v, "model.max_input_chars_per_word", "100");
+    if (status != TRIB_OK)
+        return status;
     if (v->model && !json_is(json_object_get(json_field(v->file->root, "pre_tokenizer"), "type"),
                              "BertPreTokenizer"))
         return refuse(v, "pre_tokenizer", "BertPreTokenizer");
     v->wordpiece = v->add_eos = true;
     gguf_put_string(v->out, KEY("model"), slice_of("bert"));
     gguf_put_string(v->out, KEY("pre"), slice_of("default"));
-    trib_status status = v->model ? read_vocab(v) : read_words(v);
+    status = v->model ? read_vocab(v) : read_words(v);
     if (status == TRIB_OK)
         status = put_normalizer(v);
     if (status != TRIB_OK)

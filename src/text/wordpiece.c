@@ -194,6 +194,11 @@ static trib_status take_character(const struct wordpiece *wp, struct word *word,
         return TRIB_OK;
     if (wp->strip_accents && code >= 0x80)
         count = utf8proc_decompose_char(code, parts, DECOMPOSED_LONGEST, UTF8PROC_DECOMPOSE, NULL);
+    if (wp->lowercase && count == 1 && code == 0x130) { /* the one whose lowercase is two */
+        parts[0] = 'i';
+        parts[1] = 0x307;
+        count = 2;
+    }
     for (utf8proc_ssize_t i = 0; i < count && i < DECOMPOSED_LONGEST && !status; i++)
         status = take_normal(wp, word, parts[i], is_ideograph(code), ids, error);
     return status;

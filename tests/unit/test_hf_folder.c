@@ -707,6 +707,9 @@ static void refuses_vocabularies(void **state)
          "fuse_unk: expected true", TRIB_UNSUPPORTED},
         {"{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}}}",
          "pre_tokenizer: expected BertPreTokenizer", TRIB_UNSUPPORTED},
+        {"{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0},"
+         "\"max_input_chars_per_word\": 50}}",
+         "max_input_chars_per_word: expected 100", TRIB_UNSUPPORTED},
         {"{\"added_tokens\": [{\"content\": \"x\"}]," PRE
          "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
          "added_tokens: expected objects with an id", TRIB_FORMAT},

@@ -27,6 +27,7 @@ static const struct vocab_entry entries[] = {
     VOCAB_ENTRY(SP "A", TOKEN_NORMAL, 0),            /* 12 */
     VOCAB_ENTRY(SP ">", TOKEN_NORMAL, 0),            /* 13 */
     VOCAB_ENTRY("a", TOKEN_NORMAL, 0),               /* 14 */
+    VOCAB_ENTRY(SP "i\xcc\x87", TOKEN_NORMAL, 0),    /* 15 */
 };
 
 /* What the file says besides; -1: nothing. */
@@ -178,6 +179,7 @@ static void normalising_by_the_file(void **state)
     says.strip_accents = 0;
     tokenizer = open_wordpiece(says);
     assert_ids(tokenizer, "A \xc3\x89 e", false, false, (int32_t[]){3, 11, 10, -1});
+    assert_ids(tokenizer, "\xc4\xb0", false, false, (int32_t[]){15, -1}); /* I with a dot: two */
     tokenizer_close(tokenizer);
 }
 
