@@ -73,6 +73,34 @@ static trib_status plain_spaces(struct hf_vocab *v, struct slice *text)
     return TRIB_OK;
 }
 
+/* Whether tokens take the white space behind them by the name of the model (text/vocab.c). */
+static bool is_named_phi3(const struct hf_vocab *v)
+{
+    for (const char *at = v->source->name; *at; at++)
+        if (strncasecmp(at, "phi3", 4) == 0 || strncasecmp(at, "phi-3", 5) == 0)
+            return true;
+    return false;
+}
+
+/* Every text can spell a token that is not special, so how it is found must be as it is here. */
+static trib_status check_finding(const struct hf_vocab *v, const struct json_file *file,
+                                 const json_t *token, uint64_t id, bool right)
+{
+    static const char *const names[] = {"lstrip", "single_word"};
+    const char *wrong = right && !v->source->phi3 && !is_named_phi3(v) ? "rstrip" : NULL;
+    for (size_t i = 0; i < 2; i++) {
+        bool value = false;
+        trib_status status = json_get_bool(file, token, names[i], &value, v->error);
+        if (status != TRIB_OK)
+            return status;
+        if (value)
+            wrong = names[i];
+    }
+    return wrong ? error_set(v->error, TRIB_UNSUPPORTED, "%s: added token %llu: %s: expected false",
+                             file->name, (unsigned long long)id, wrong)
+                 : TRIB_OK;
+}
+
 /* One added token; those beyond the embedding are left out, as no text may become one. */
 static trib_status add_token(struct hf_vocab *v, const struct json_file *file, const json_t *token,
                              uint64_t id, bool *strips)
@@ -91,6 +119,8 @@ static trib_status add_token(struct hf_vocab *v, const struct json_file *file, c
     if (status != TRIB_OK || id >= v->tokens.rows)
         return status;
     if (!special)
+        status = check_finding(v, file, token, id, right);
+    if (status == TRIB_OK && !special)
         status = plain_spaces(v, &text);
     int32_t kind = v->tokens.kinds[id]; /* of bytes and the unknown it stays as it is */
     v->tokens.texts[id] = text;
@@ -287,14 +317,12 @@ static trib_status put_tokens(struct hf_vocab *v, bool scored)
 static trib_status put_name(struct hf_vocab *v, bool strips)
 {
     const char *name = v->source->name;
-    bool says = false;
-    for (const char *at = name; *at; at++)
-        says = says || strncasecmp(at, "phi3", 4) == 0 || strncasecmp(at, "phi-3", 5) == 0;
     size_t length = strlen(name) + sizeof "Phi-3 ";
     char *full = hf_scratch(v, length);
     if (!full)
         return TRIB_NO_MEMORY;
-    snprintf(full, length, "%s%s", v->source->phi3 && strips && !says ? "Phi-3 " : "", name);
+    snprintf(full, length, "%s%s", v->source->phi3 && strips && !is_named_phi3(v) ? "Phi-3 " : "",
+             name);
     gguf_put_string(v->out, "general.name", slice_of(full));
     return TRIB_OK;
 }

@@ -716,6 +716,12 @@ static void refuses_vocabularies(void **state)
         {"{\"added_tokens\": [{\"id\": 1}]," PRE
          "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
          "added token 1: content", TRIB_FORMAT},
+#define ADDED(flag)                                                                                \
+    "{\"added_tokens\": [{\"id\": 1, \"content\": \"x\", " flag ": true}]," PRE                    \
+    "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}"
+        {ADDED("\"lstrip\""), "added token 1: lstrip: expected false", TRIB_UNSUPPORTED},
+        {ADDED("\"rstrip\""), "added token 1: rstrip: expected false", TRIB_UNSUPPORTED},
+        {ADDED("\"single_word\""), "added token 1: single_word: expected", TRIB_UNSUPPORTED},
     };
     struct hf_build b;
     (void)state;
