@@ -276,7 +276,7 @@ trib_status hf_rope_read(struct hf_folder *folder, trib_error *error)
     put_f32(&r, "freq_base", r.base);
     if (c->kind == HF_PHI3) {
         uint64_t original;
-        r.rotated = (uint64_t)(r.partial * (double)c->width) / c->heads;
+        r.rotated = (uint64_t)(r.partial * (double)c->head_dim);
         if (r.rotated < 2 || r.rotated % 2 != 0)
             return error_set(error, TRIB_FORMAT,
                              "%s: partial_rotary_factor: expected an even number of dimensions, "

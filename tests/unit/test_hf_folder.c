@@ -389,6 +389,44 @@ static void yarn_magnitudes(void **state)
     }
 }
 
+/* The part of a head that Phi-3 rotates is of the head, whatever the width is. */
+static void phi3_rotates_in_part(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t shape[2];
+    } tensors[] = {
+        {"model.embed_tokens", {8, 16}},
+        {"lm_head", {8, 16}},
+        {"model.norm", {16, 0}},
+        {"model.layers.0.input_layernorm", {16, 0}},
+        {"model.layers.0.self_attn.qkv_proj", {64, 16}},
+        {"model.layers.0.self_attn.o_proj", {16, 32}},
+        {"model.layers.0.post_attention_layernorm", {16, 0}},
+        {"model.layers.0.mlp.gate_up_proj", {48, 16}},
+        {"model.layers.0.mlp.down_proj", {16, 24}},
+    };
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_text(&b, "config.json",
+                  "{\"architectures\": [\"Phi3ForCausalLM\"], \"hidden_size\": 16, \"head_dim\": 8,"
+                  "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 8,"
+                  "\"intermediate_size\": 24, \"num_hidden_layers\": 1,"
+                  "\"max_position_embeddings\": 64, \"partial_rotary_factor\": 0.5}");
+    hf_build_text(&b, "tokenizer.json", hf_build_tokenizer);
+    for (size_t i = 0; i < COUNT(tensors); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.weight", tensors[i].name);
+        hf_build_tensor(&b, name, "F32", tensors[i].shape[1] ? 2 : 1, tensors[i].shape, NULL);
+    }
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_int_equal(value_of(file, "phi3.rope.dimension_count"), 4);
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
 /* A Mistral has the window that its config.json names, or its class's; a Llama has none whatever is
  * named. */
 static void windows(void **state)
@@ -772,6 +810,7 @@ int main(void)
         cmocka_unit_test(llama3_factors),
         cmocka_unit_test(yarn_and_new_names),
         cmocka_unit_test(yarn_magnitudes),
+        cmocka_unit_test(phi3_rotates_in_part),
         cmocka_unit_test(windows),
         cmocka_unit_test(settings_of_the_tokenizer),
         cmocka_unit_test(shards),
