@@ -53,6 +53,16 @@ static trib_status get_positive(const struct rope *r, const char *key, double *o
     return status;
 }
 
+/* One that has no default. */
+static trib_status need_positive(const struct rope *r, const char *key, double *out,
+                                 trib_error *error)
+{
+    if (!json_field(r->object, key))
+        return error_set(error, TRIB_FORMAT, "%s: %s: expected a number, found nothing",
+                         r->file->name, key);
+    return get_positive(r, key, out, error);
+}
+
 /* The context that the model was trained with before it was stretched. */
 static trib_status get_original_context(const struct rope *r, uint64_t otherwise, uint64_t *out,
                                         trib_error *error)
@@ -126,18 +136,18 @@ static trib_status put_yarn(const struct rope *r, double factor, trib_error *err
  */
 static trib_status add_llama3(const struct rope *r, trib_error *error)
 {
-    double factor = 8, low = 1, high = 4;
+    double factor = 1, low = 1, high = 4;
     uint64_t context;
     float *factors = hf_own(r->folder, (size_t)r->rotated / 2 * sizeof *factors);
     if (!factors)
         return error_no_memory(error, "rotary factors", (size_t)r->rotated * 2);
-    trib_status status = get_positive(r, "factor", &factor, error);
+    trib_status status = need_positive(r, "factor", &factor, error);
     if (status == TRIB_OK)
-        status = get_positive(r, "low_freq_factor", &low, error);
+        status = need_positive(r, "low_freq_factor", &low, error);
     if (status == TRIB_OK)
-        status = get_positive(r, "high_freq_factor", &high, error);
+        status = need_positive(r, "high_freq_factor", &high, error);
     if (status == TRIB_OK)
-        status = get_original_context(r, 8192, &context, error);
+        status = get_original_context(r, r->folder->config.context, &context, error);
     if (status == TRIB_OK && high <= low)
         status = error_set(error, TRIB_FORMAT,
                            "%s: high_freq_factor: expected more than low_freq_factor %g, found %g",
@@ -220,7 +230,13 @@ static trib_status put_scaling(const struct rope *r, trib_error *error)
                          "%s: rope_type: expected default, linear, yarn, llama3, or longrope with "
                          "Phi-3, found %s",
                          r->file->name, safetensors_show(type).text);
-    status = get_positive(r, "factor", &factor, error);
+    if (!linear && json_is_null(json_object_get(r->object, "factor"))) { /* the contexts tell */
+        uint64_t original;
+        status = get_original_context(r, r->folder->config.context, &original, error);
+        factor = (double)r->folder->config.context / (double)original;
+    } else {
+        status = need_positive(r, "factor", &factor, error);
+    }
     put_type(r, linear ? "linear" : "yarn");
     put_f32(r, "scaling.factor", factor);
     return status == TRIB_OK && !linear ? put_yarn(r, factor, error) : status;

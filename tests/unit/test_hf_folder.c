@@ -345,6 +345,32 @@ static void yarn_and_new_names(void **state)
     hf_build_close(&b);
 }
 
+/* What scaling leaves out is as transformers has it: a factor that is null is that of the contexts,
+ * and the original context is the model's. */
+static void scaling_left_out(void **state)
+{
+    struct hf_build b;
+    (void)state;
+    hf_build_open(&b);
+    hf_build_llama(&b, "LlamaForCausalLM",
+                   "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": null,"
+                   "\"original_max_position_embeddings\": 16},",
+                   "F32");
+    hf_build_weights(&b, "model.safetensors");
+    struct gguf *file = open_folder(&b);
+    assert_int_equal(value_of(file, "llama.rope.scaling.factor"), 4);
+    gguf_close(file);
+    hf_build_llama(&b, "LlamaForCausalLM",
+                   "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+                   "\"low_freq_factor\": 1, \"high_freq_factor\": 4},",
+                   "F32");
+    hf_build_weights(&b, "model.safetensors");
+    file = open_folder(&b);
+    assert_true(number_of(file, "rope_freqs.weight", 1) == 8); /* a wave of 628 positions, of 64 */
+    gguf_close(file);
+    hf_build_close(&b);
+}
+
 /* Queries and keys grow as in transformers, by its definition with a factor of 4. It is
  * u = 1 + 0.1 ln 4 where nothing else is said, and then no key says it. */
 static void yarn_magnitudes(void **state)
@@ -575,13 +601,19 @@ static void refuses_settings(void **state)
         {"\"quantization_config\": {},", "quantization_config: expected", TRIB_UNSUPPORTED},
         {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2},", "found dynamic",
          TRIB_UNSUPPORTED},
-        {"\"rope_scaling\": {\"type\": \"yarn\", \"truncate\": false},", "truncate: expected true",
-         TRIB_UNSUPPORTED},
-        {"\"rope_scaling\": {\"type\": \"yarn\", \"attention_factor\": 0},",
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"truncate\": false},",
+         "truncate: expected true", TRIB_UNSUPPORTED},
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"attention_factor\": 0},",
          "attention_factor: expected a number above 0, found 0", TRIB_FORMAT},
-        {"\"rope_scaling\": {\"type\": \"yarn\", \"mscale\": \"1\"},", "mscale: expected a number",
-         TRIB_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"mscale\": \"1\"},",
+         "mscale: expected a number", TRIB_FORMAT},
         {"\"rope_scaling\": 3,", "rope_scaling: expected an object, found an integer", TRIB_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"linear\"},", "factor: expected a number, found nothing",
+         TRIB_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"yarn\"},", "factor: expected a number, found nothing",
+         TRIB_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8},",
+         "low_freq_factor: expected a number, found nothing", TRIB_FORMAT},
         {"\"rope_theta\": -1,", "rope_theta: expected a number above 0", TRIB_FORMAT},
         {"\"rope_theta\": 1e300,", "rope_theta: expected a number above 0", TRIB_FORMAT},
         {"\"rope_theta\": \"1\",", "rope_theta: expected a number, found a string", TRIB_FORMAT},
@@ -809,6 +841,7 @@ int main(void)
         cmocka_unit_test(gpt2_is_transposed),
         cmocka_unit_test(llama3_factors),
         cmocka_unit_test(yarn_and_new_names),
+        cmocka_unit_test(scaling_left_out),
         cmocka_unit_test(yarn_magnitudes),
         cmocka_unit_test(phi3_rotates_in_part),
         cmocka_unit_test(windows),
