@@ -19,16 +19,6 @@ void fingerprint_add(struct fingerprint *f, const void *bytes, size_t size)
     *f = (struct fingerprint){hash.low64, hash.high64};
 }
 
-static size_t value_bytes(const struct gguf_value *v)
-{
-    const uint8_t *end = v->data;
-    if (v->element != GGUF_STRING)
-        return (size_t)v->count * gguf_type_size(v->element);
-    for (uint64_t i = 0; i < v->count; i++)
-        (void)gguf_next_string(&end);
-    return (size_t)(end - v->data);
-}
-
 /* Of a key that says how the file is called, or which part it is, and nothing of the model. */
 static bool is_of_the_file(struct slice key)
 {
@@ -46,7 +36,7 @@ void fingerprint_metadata(struct fingerprint *f, const struct gguf *file)
             continue;
         fingerprint_add(f, v->key.bytes, v->key.length);
         fingerprint_add(f, kind, sizeof kind);
-        fingerprint_add(f, v->data, value_bytes(v));
+        fingerprint_add(f, v->data, gguf_value_size(v));
     }
 }
 

@@ -167,6 +167,9 @@ trib_status gguf_get_array(const struct gguf *file, const char *key, enum gguf_t
  * value->count times. */
 struct slice gguf_next_string(const uint8_t **cursor);
 
+/* Bytes of a value in the file, from value->data on. */
+size_t gguf_value_size(const struct gguf_value *value);
+
 /* Element i of a value or array of numbers. The element type must be numeric or boolean. */
 double gguf_number(const struct gguf_value *value, uint64_t i);
 

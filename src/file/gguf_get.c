@@ -116,6 +116,16 @@ struct slice gguf_next_string(const uint8_t **cursor)
     return s;
 }
 
+size_t gguf_value_size(const struct gguf_value *value)
+{
+    if (value->element != GGUF_STRING)
+        return (size_t)value->count * gguf_type_size(value->element);
+    const uint8_t *end = value->data;
+    for (uint64_t i = 0; i < value->count; i++)
+        (void)gguf_next_string(&end);
+    return (size_t)(end - value->data);
+}
+
 /* Reads element i of the C type `type`. */
 #define ELEMENT(type)                                                                              \
     do {                                                                                           \

@@ -244,21 +244,16 @@ void gguf_put_strings(struct gguf_writer *writer, const char *key, const struct 
 
 void gguf_put_value(struct gguf_writer *writer, const struct gguf_value *value)
 {
-    const uint8_t *end = value->data;
     if (value->type != GGUF_ARRAY && value->type != GGUF_STRING) {
         put_number(writer, value->key, value->type, value->data);
         return;
     }
-    for (uint64_t i = 0; i < value->count && value->element == GGUF_STRING; i++)
-        gguf_next_string(&end);
-    if (value->element != GGUF_STRING)
-        end += value->count * gguf_type_size(value->element);
     if (value->type == GGUF_ARRAY)
         put_array_key(writer, value->key, value->element, value->count);
     else
         put_key(writer, value->key, value->type);
     if (works(writer))
-        append(writer, value->data, (size_t)(end - value->data));
+        append(writer, value->data, gguf_value_size(value));
 }
 
 /* ---- Tensors ---- */

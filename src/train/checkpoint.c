@@ -2,8 +2,12 @@
  *
  * The checkpoint is a GGUF file of the architecture `tributary-training`: options and position as
  * metadata, weights, moments and carried states as flat float32 tensors, the tokenizer, and a
- * checksum over all but the last. It holds all that a training needs, so that the model's file may
- * have other types, or be from another step, and the two need not be replaced at one moment. */
+ * checksum. It holds all that a training needs, so that the model's file may have other types, or
+ * be from another step, and the two need not be replaced at one moment.
+ *
+ * The checksum is over all that is used again, which leaves out the tokenizer of bytes and of
+ * characters: they are made anew from the text. It comes before anything else that a checkpoint is
+ * compared with, so that damage is never told as another option or another text. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +19,7 @@
 #include "train/predictor_file.h"
 #include "train/trainer.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 static const char architecture[] = "tributary-training";
 
@@ -48,19 +52,23 @@ struct array {
 
 enum { ARRAYS = 4 };
 
+static const char *const array_names[ARRAYS] = {"weights", "moments.first", "moments.second",
+                                                "carry"};
+
 static size_t list_arrays(const struct trib_trainer *t, struct array arrays[ARRAYS])
 {
     size_t floats = t->predictor.parameters.floats;
-    arrays[0] = (struct array){"weights", t->predictor.parameters.weights, floats};
-    arrays[1] = (struct array){"moments.first", t->m, floats};
-    arrays[2] = (struct array){"moments.second", t->v, floats};
-    arrays[3] = (struct array){"carry", t->carry, t->pass.carry_bytes / sizeof(float)};
+    arrays[0] = (struct array){array_names[0], t->predictor.parameters.weights, floats};
+    arrays[1] = (struct array){array_names[1], t->m, floats};
+    arrays[2] = (struct array){array_names[2], t->v, floats};
+    arrays[3] = (struct array){array_names[3], t->carry, t->pass.carry_bytes / sizeof(float)};
     return arrays[3].floats ? 4 : 3;
 }
 
-/* Over options, stamp and arrays. */
+/* Over options, stamp and vocabulary; the arrays follow. `tokenizer` is the file that the entries
+ * of one come from, or NULL. */
 static uint64_t checksum(const trib_train_options *o, const struct stamp *stamp,
-                         const struct array *arrays, size_t count)
+                         struct slice vocabulary, const struct gguf *tokenizer)
 {
     uint64_t hash = stamp->position ^ stamp->tokens << 32 ^ stamp->text;
     for (size_t i = 0; i < train_option_count; i++) {
@@ -73,9 +81,20 @@ static uint64_t checksum(const trib_train_options *o, const struct stamp *stamp,
         }
         hash = XXH3_64bits_withSeed(value, size, hash);
     }
-    for (size_t i = 0; i < count; i++)
-        hash = XXH3_64bits_withSeed(arrays[i].data, arrays[i].floats * sizeof(float), hash);
+    hash = XXH3_64bits_withSeed(vocabulary.bytes, vocabulary.length, hash);
+    for (size_t i = 0; tokenizer && i < tokenizer->value_count; i++) {
+        const struct gguf_value *value = &tokenizer->values[i];
+        if (!vocabulary_has_entry(value))
+            continue;
+        hash = XXH3_64bits_withSeed(value->key.bytes, value->key.length, hash + value->type);
+        hash = XXH3_64bits_withSeed(value->data, gguf_value_size(value), hash + value->element);
+    }
     return hash;
+}
+
+static uint64_t checksum_array(uint64_t hash, const void *data, size_t bytes)
+{
+    return XXH3_64bits_withSeed(data, bytes, hash);
 }
 
 /* ---- Saving ---- */
@@ -103,7 +122,11 @@ static trib_status save_state(struct trib_trainer *t, const char *path, trib_err
         goto done;
     if (t->pass.carry_bytes)
         memcpy(t->carry, t->pass.carry, t->pass.carry_bytes);
-    stamp.checksum = checksum(&t->options, &stamp, arrays, count);
+    stamp.checksum =
+        checksum(&t->options, &stamp, slice_of(t->options.vocabulary), t->vocabulary.file);
+    for (size_t i = 0; i < count; i++)
+        stamp.checksum =
+            checksum_array(stamp.checksum, arrays[i].data, arrays[i].floats * sizeof(float));
     gguf_put_string(writer, "general.architecture", slice_of(architecture));
     gguf_put_u32(writer, "training.version", VERSION);
     for (size_t i = 0; i < STAMP_KEYS; i++) {
@@ -175,6 +198,27 @@ static trib_status read_stamp(struct stamp *stamp, const struct gguf *file, trib
     return status;
 }
 
+/* Whether all that is used of the file is what was saved. Nothing of it is known to fit together
+ * yet, and an array that is missing is none of what was saved either. */
+static trib_status check_content(const struct stamp *stamp, const trib_train_options *saved,
+                                 const struct gguf *file, trib_error *error)
+{
+    struct slice vocabulary = {0};
+    trib_status status = gguf_get_string(file, "training.vocabulary", &vocabulary, NULL, error);
+    if (status != TRIB_OK)
+        return status;
+    uint64_t hash = checksum(saved, stamp, vocabulary, slice_is(vocabulary, "file") ? file : NULL);
+    for (size_t i = 0; i < ARRAYS; i++) {
+        const struct gguf_tensor *array = gguf_find_tensor(file, array_names[i]);
+        if (array)
+            hash = checksum_array(hash, array->data, (size_t)array->bytes);
+    }
+    if (hash == stamp->checksum)
+        return TRIB_OK;
+    return error_set(error, TRIB_FORMAT, "%s: training.checksum: the content is not what was saved",
+                     file->name);
+}
+
 /* The kind of vocabulary that was saved; another one that was asked for is an error. */
 static trib_status resume_vocabulary(trib_train_options *o, const struct gguf *file,
                                      trib_error *error)
@@ -221,8 +265,7 @@ static trib_status find_arrays(const struct trib_trainer *t, const struct array 
     return TRIB_OK;
 }
 
-static trib_status load(struct trib_trainer *t, const struct stamp *stamp,
-                        const trib_train_options *saved, trib_error *error)
+static trib_status load(struct trib_trainer *t, const struct stamp *stamp, trib_error *error)
 {
     const struct gguf *file = t->checkpoint;
     struct array arrays[ARRAYS];
@@ -241,9 +284,6 @@ static trib_status load(struct trib_trainer *t, const struct stamp *stamp,
     for (size_t i = 0; i < count; i++)
         memcpy(arrays[i].data, gguf_find_tensor(file, arrays[i].name)->data,
                arrays[i].floats * sizeof(float));
-    if (checksum(saved, stamp, arrays, count) != stamp->checksum)
-        return error_set(error, TRIB_FORMAT,
-                         "%s: training.checksum: the content is not what was saved", file->name);
     if (t->pass.carry_bytes)
         memcpy(t->pass.carry, t->carry, t->pass.carry_bytes);
     t->position = (size_t)stamp->position;
@@ -267,6 +307,7 @@ trib_status trib_trainer_resume(trib_trainer **out, const char *path,
         return status;
     if ((status = read_stamp(&stamp, file, error)) ||
         (status = train_options_get(&saved, file, error)) ||
+        (status = check_content(&stamp, &saved, file, error)) ||
         (status = train_options_resume(&o, &saved, &given, error)) ||
         (status = resume_vocabulary(&o, file, error))) {
         gguf_close(file);
@@ -276,7 +317,7 @@ trib_status trib_trainer_resume(trib_trainer **out, const char *path,
     status = trainer_open(&t, &o, file, texts, text_count, error);
     if (status != TRIB_OK)
         return status;
-    status = load(t, &stamp, &saved, error);
+    status = load(t, &stamp, error);
     if (status != TRIB_OK) {
         trib_trainer_close(t);
         return status;

@@ -120,16 +120,19 @@ size_t vocabulary_longest(const struct vocabulary *v)
     return v->kind == VOCABULARY_FILE ? tokenizer_longest(v->tokenizer) : 4;
 }
 
+bool vocabulary_has_entry(const struct gguf_value *value)
+{
+    static const char prefix[] = "tokenizer.";
+    return value->key.length >= sizeof prefix - 1 &&
+           memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0;
+}
+
 /* The entries of a file that make its vocabulary, as they stand there. */
 static void put_of_file(const struct gguf *file, struct gguf_writer *writer)
 {
-    static const char prefix[] = "tokenizer.";
-    for (size_t i = 0; i < file->value_count; i++) {
-        const struct gguf_value *value = &file->values[i];
-        if (value->key.length >= sizeof prefix - 1 &&
-            memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0)
-            gguf_put_value(writer, value);
-    }
+    for (size_t i = 0; i < file->value_count; i++)
+        if (vocabulary_has_entry(&file->values[i]))
+            gguf_put_value(writer, &file->values[i]);
 }
 
 /* What byte-level BPE has to join so that characters come out: each beginning of a character with

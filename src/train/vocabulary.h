@@ -42,6 +42,9 @@ size_t vocabulary_decode(const struct vocabulary *v, int32_t id, bool first, cha
                          size_t capacity);
 size_t vocabulary_longest(const struct vocabulary *v);
 
+/* Whether an entry of a GGUF file is one of its tokenizer. */
+bool vocabulary_has_entry(const struct gguf_value *value);
+
 /* Puts the tokenizer.* entries of a GGUF file. */
 trib_status vocabulary_put(const struct vocabulary *v, struct gguf_writer *writer,
                            trib_error *error);

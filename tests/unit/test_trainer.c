@@ -182,8 +182,8 @@ static void a_failed_saving_loses_nothing(void **state)
 }
 
 /* No part of a checkpoint is believed unseen: cut anywhere it is refused with a message, and so is
- * a changed bit of its options, numbers and arrays. What the checksum leaves out, the vocabulary's
- * entries, may differ without harm. */
+ * a changed bit of its options, numbers and arrays. What the checksum leaves out, the entries of a
+ * vocabulary that is made anew, may differ without harm. */
 static void damage_is_found(void **state)
 {
     (void)state;
@@ -225,6 +225,52 @@ static void damage_is_found(void **state)
     assert_true(refused > flips / 4);
     write_file(path, bytes, size);
     trib_trainer_close(resume(model, &usual));
+    free(bytes);
+}
+
+/* A changed bit of a number that is compared with what was asked for, or of the vocabulary that the
+ * text is read by, is damage, and not another option or text. */
+static void damage_is_told_as_damage(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        size_t value; /* bytes from the end of the key on: types, counts and lengths lie between */
+    } places[] = {{"training.width", 4},
+                  {"training.text_hash", 4},
+                  {"training.tokens", 4},
+                  {"training.vocabulary", 4 + 8},
+                  {"tokenizer.ggml.tokens", 4 + 4 + 8 + 8}};
+    trib_train_options o = train_options_of(&train_variants[0]);
+    trib_trainer *t = train_open(&o);
+    char path[160], vocabulary[160];
+    snprintf(vocabulary, sizeof vocabulary, "%s", train_file("vocabulary"));
+    save(t, vocabulary);
+    trib_trainer_close(t);
+    o.vocabulary = vocabulary;
+    t = train_open(&o);
+    save(t, train_file("damaged"));
+    trib_trainer_close(t);
+    size_t size;
+    snprintf(path, sizeof path, "%s.state", train_file("damaged"));
+    char *bytes = read_file(path, &size);
+    const char *texts[] = {train_text};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        trib_error error = {0};
+        size_t length = strlen(places[i].key), at = 0;
+        while (at + length < size && memcmp(bytes + at, places[i].key, length) != 0)
+            at++;
+        assert_true(at + length + places[i].value < size);
+        char *value = bytes + at + length + places[i].value;
+        *value = (char)(*value ^ 1);
+        write_file(path, bytes, size);
+        *value = (char)(*value ^ 1);
+        trib_status status = trib_trainer_resume(&t, train_file("damaged"), &o, texts, 1, &error);
+        if (status != TRIB_FORMAT || !strstr(error.message, "training.checksum"))
+            fail_msg("%s: %d: %s", places[i].key, (int)status, error.message);
+    }
+    write_file(path, bytes, size);
+    trib_trainer_close(resume(train_file("damaged"), &o));
     free(bytes);
 }
 
@@ -310,6 +356,7 @@ int main(void)
         cmocka_unit_test(a_broken_loss_is_a_message),
         cmocka_unit_test(a_failed_saving_loses_nothing),
         cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(damage_is_told_as_damage),
         cmocka_unit_test(another_text_or_option_is_refused),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(warm_up_that_is_left_open_is_at_most_the_steps),
