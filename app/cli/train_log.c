@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -50,19 +51,30 @@ static bool keep_line(struct train_log *log, const char *line, size_t position)
     return kept;
 }
 
-/* Cuts what is beyond the step off an earlier log, if there is one. */
+/* Cuts what is beyond the step off an earlier log, if there is one: devices and pipes keep none,
+ * and some can be read without end. The last line that stays is ended where a disk that was full
+ * left it without. */
 static trib_status keep_earlier(struct train_log *log, size_t position, trib_error *error)
 {
+    struct stat info;
+    if (stat(log->path, &info) == 0 && !S_ISREG(info.st_mode))
+        return TRIB_OK;
     FILE *file = fopen(log->path, "r+");
     if (!file)
         return errno == ENOENT ? TRIB_OK : path_failure(error, TRIB_IO, log->path, strerror(errno));
     char *line = NULL;
     size_t capacity = 0;
+    ssize_t length;
     long end = 0;
-    while (getline(&line, &capacity, file) > 0 && keep_line(log, line, position))
+    bool ended = true;
+    while ((length = getline(&line, &capacity, file)) > 0 && keep_line(log, line, position)) {
         end = ftell(file);
+        ended = line[length - 1] == '\n';
+    }
     free(line);
     bool cut = end >= 0 && ftruncate(fileno(file), end) == 0;
+    if (cut && !ended)
+        cut = fseek(file, end, SEEK_SET) == 0 && fputc('\n', file) != EOF;
     if (fclose(file) != 0 || !cut)
         return path_failure(error, TRIB_IO, log->path, strerror(errno));
     return TRIB_OK;

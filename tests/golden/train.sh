@@ -209,6 +209,24 @@ check "has the same model" cmp stopped.gguf straight.gguf
 check "the same state" cmp stopped.gguf.state straight.gguf.state
 check "and the same log" cmp stopped.jsonl straight.jsonl
 
+# What a log that is gone on from may be: one whose last line has no end, or a pipe, which has none
+# and must not be waited for to tell.
+cp whole.gguf.state half.gguf.state
+printf %s "$(cat whole.jsonl)" >half.jsonl
+expect "resumed with a log whose last line has no end" 0 "" "*10 to 10*step 10 of 10*" \
+    "$trib" train text --resume -o half.gguf --log half.jsonl
+check "which is ended" cmp whole.jsonl half.jsonl
+pipe_as_log() {
+    mkfifo log || return 1
+    timeout 60 cat log >piped.jsonl &
+    pid=$!
+    timeout 60 "$trib" train text --resume -o half.gguf --log log --steps 12 --sample-every 0 || return 1
+    wait $pid
+    cat piped.jsonl
+}
+check "resumed with a pipe as log" pipe_as_log
+check "which has the steps since" awk '/"loss"/ { n++ } END { exit n != 2 }' piped.jsonl
+
 expect "a loss that breaks down" 1 "" \
     "*trib: step *: expected a finite loss*trib: broken.gguf is still the model after step 0" \
     $small --lr 1000 --weight-decay 1 --clip 0 --steps 200 --eval-every 0 -o broken.gguf
