@@ -55,7 +55,8 @@ typedef struct trib_train_options {
     const char *dtype;      /* the factors of matrix products: "f32", "bf16" */
 
     /* The text. */
-    const char *vocabulary; /* "bytes", "chars", or a GGUF file whose tokenizer is taken */
+    const char *vocabulary; /* "bytes", "chars", or a GGUF file whose tokenizer is taken, but for
+                               BOS and EOS, which neither the texts nor the model's prompts get */
     float validation;       /* the last share of the text, not trained on; 0 to below 1 */
 
     /* The training. */
@@ -159,9 +160,9 @@ trib_status trib_trainer_evaluate(trib_trainer *trainer, size_t batches, trib_tr
                                   trib_error *error);
 
 /* A text of `tokens` tokens that the predictor makes up, each drawn from softmax(logits /
- * temperature) as the seed says; temperature 0 takes the likeliest. It begins after a newline, or
- * the first token where the vocabulary has none. The caller gives *text, which is not terminated,
- * to trib_free (model.h). */
+ * temperature) as the seed says; temperature 0 takes the likeliest. It is what follows
+ * a newline, or the first token of the text where the vocabulary has none. The caller gives *text,
+ * which is not terminated, to trib_free (model.h). */
 trib_status trib_trainer_sample(trib_trainer *trainer, float temperature, uint64_t seed,
                                 size_t tokens, char **text, size_t *length, trib_error *error);
 

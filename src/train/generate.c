@@ -30,14 +30,17 @@ static int32_t choose(const float *logits, size_t V, float temperature, double d
     return (int32_t)best;
 }
 
+/* A newline, which is the last token of one where a SentencePiece vocabulary puts a space before a
+ * text; of a vocabulary without one, or of characters of which it is none, the text's first. BOS
+ * would be a token that no text of the training has. */
 static int32_t first_token(const struct trib_trainer *t)
 {
-    int32_t *ids = NULL, first = 0;
+    int32_t *ids = NULL, first = t->data.narrow ? t->data.narrow[0] : t->data.wide[0];
     size_t count = 0, capacity = 0;
     if (vocabulary_encode(&t->vocabulary, slice_of("\n"), "", &ids, &count, &capacity, NULL) ==
             TRIB_OK &&
-        count == 1)
-        first = ids[0];
+        count > 0)
+        first = ids[count - 1];
     free(ids);
     return first;
 }
@@ -80,7 +83,7 @@ trib_status trib_trainer_sample(trib_trainer *t, float temperature, uint64_t see
     for (size_t i = 0; i < tokens && status == TRIB_OK; i++) {
         status = step(p, state, token, logits, error);
         token = choose(logits, V, temperature, rng_uniform(seed, i));
-        *length += vocabulary_decode(&t->vocabulary, token, i == 0, out + *length, longest);
+        *length += vocabulary_decode(&t->vocabulary, token, false, out + *length, longest);
     }
 
 done:

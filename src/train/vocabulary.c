@@ -120,19 +120,56 @@ size_t vocabulary_longest(const struct vocabulary *v)
     return v->kind == VOCABULARY_FILE ? tokenizer_longest(v->tokenizer) : 4;
 }
 
+/* Entries that say with which tokens a text begins and ends. */
+static const char *const added[] = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
+                                    "tokenizer.ggml.add_sep_token"};
+
+enum { ADDED = sizeof added / sizeof added[0] };
+
+static bool is_added(const struct gguf_value *value)
+{
+    for (size_t i = 0; i < ADDED; i++)
+        if (slice_is(value->key, added[i]))
+            return true;
+    return false;
+}
+
 bool vocabulary_has_entry(const struct gguf_value *value)
 {
     static const char prefix[] = "tokenizer.";
     return value->key.length >= sizeof prefix - 1 &&
-           memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0;
+           memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0 && !is_added(value);
 }
 
-/* The entries of a file that make its vocabulary, as they stand there. */
-static void put_of_file(const struct gguf *file, struct gguf_writer *writer)
+/* Whether a vocabulary has tokens added to texts: to an empty one, too. */
+static trib_status find_added(const struct tokenizer *tokenizer, bool *adds, trib_error *error)
 {
-    for (size_t i = 0; i < file->value_count; i++)
-        if (vocabulary_has_entry(&file->values[i]))
-            gguf_put_value(writer, &file->values[i]);
+    int32_t *ids = NULL;
+    size_t count = 0, capacity = 0;
+    trib_status status =
+        tokenizer_encode(tokenizer, slice_of(""), (struct tokenize_options){true, false}, &ids,
+                         &count, &capacity, error);
+    *adds = count > 0;
+    free(ids);
+    return status;
+}
+
+/* The entries of a file that make its vocabulary, as they stand there. The texts of a training are
+ * encoded without BOS and EOS, so a model of it has never seen them: whoever runs it must not add
+ * them, either, whatever the file says, or its family does where the file is silent. */
+static trib_status put_of_file(const struct vocabulary *v, struct gguf_writer *writer,
+                               trib_error *error)
+{
+    bool adds;
+    trib_status status = find_added(v->tokenizer, &adds, error);
+    for (size_t i = 0; i < v->file->value_count; i++) {
+        const struct gguf_value *value = &v->file->values[i];
+        if (vocabulary_has_entry(value) || (!adds && is_added(value)))
+            gguf_put_value(writer, value);
+    }
+    for (size_t i = 0; i < ADDED && adds; i++)
+        gguf_put_bool(writer, added[i], false);
+    return status;
 }
 
 /* What byte-level BPE has to join so that characters come out: each beginning of a character with
@@ -202,6 +239,5 @@ trib_status vocabulary_put(const struct vocabulary *v, struct gguf_writer *write
 {
     if (v->kind != VOCABULARY_FILE)
         return put_symbols(&v->symbols, writer, error);
-    put_of_file(v->file, writer);
-    return TRIB_OK;
+    return put_of_file(v, writer, error);
 }

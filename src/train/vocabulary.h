@@ -42,10 +42,12 @@ size_t vocabulary_decode(const struct vocabulary *v, int32_t id, bool first, cha
                          size_t capacity);
 size_t vocabulary_longest(const struct vocabulary *v);
 
-/* Whether an entry of a GGUF file is one of its tokenizer. */
+/* Whether an entry of a GGUF file is one of its tokenizer that a training takes over: all but those
+ * that have BOS and EOS added to texts. */
 bool vocabulary_has_entry(const struct gguf_value *value);
 
-/* Puts the tokenizer.* entries of a GGUF file. */
+/* Puts the tokenizer.* entries of a GGUF file, by which nothing is added to a text: encode adds
+ * nothing. */
 trib_status vocabulary_put(const struct vocabulary *v, struct gguf_writer *writer,
                            trib_error *error);
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "gguf_build.h"
 #include "random.h"
 #include "test.h"
@@ -400,6 +401,62 @@ static void layers_are_backed_by_tensors(void **state)
     close_saved(&o);
 }
 
+/* The likeliest text behind a token, told by the predictor itself; `out` holds it. */
+static size_t follow(trib_trainer *t, int32_t token, size_t tokens, char *out)
+{
+    size_t V = t->data.vocabulary, length = 0;
+    float *logits = malloc(V * sizeof *logits);
+    void *state = memory_zeroed(predictor_state_bytes(&t->predictor));
+    predictor_state_reset(&t->predictor, state);
+    for (size_t n = 0; n < tokens; n++) {
+        assert_int_equal(predictor_step(&t->predictor, state, token, logits, NULL), TRIB_OK);
+        token = 0;
+        for (size_t i = 1; i < V; i++)
+            token = logits[i] > logits[token] ? (int32_t)i : token;
+        length += vocabulary_decode(&t->vocabulary, token, false, out + length, 64);
+    }
+    free(state);
+    free(logits);
+    return length;
+}
+
+/* BOS and EOS are in no text of a training, so a sample begins with neither, and whoever runs the
+ * model adds neither to a prompt, even where the vocabulary's file is silent and its family would.
+ * A newline is two tokens of llama-spm and none of bert-bge. */
+static void nothing_is_added_to_texts(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tokenizers/llama-spm.gguf", "tokenizers/bert-bge.gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        char file[4096], expected[10 * 64], *sample;
+        int32_t *ids;
+        size_t length, count, plain;
+        trib_error error = {0};
+        trib_model *model;
+        snprintf(file, sizeof file, "%s", test_data(names[i]));
+        struct variant v = {names[i], "direct", "modern", "gru", "none", file, "f32", false};
+        trib_trainer *t = train(&v);
+        size_t known = follow(t, i == 0 ? 13 : t->data.narrow[0], 10, expected);
+        assert_int_equal(trib_trainer_sample(t, 0, 1, 10, &sample, &length, &error), TRIB_OK);
+        assert_int_equal(length, known);
+        assert_memory_equal(sample, expected, known);
+        trib_free(sample);
+        trib_trainer_close(t);
+        assert_int_equal(trib_model_open(&model, saved, &error), TRIB_OK);
+        for (unsigned special = 0; special < 2; special++) {
+            assert_int_equal(trib_tokenize(model, passage, strlen(passage),
+                                           special ? TRIB_TOKENIZE_SPECIAL : 0, &ids, &count,
+                                           &error),
+                             TRIB_OK);
+            trib_free(ids);
+            if (special)
+                assert_int_equal(count, plain);
+            plain = count;
+        }
+        trib_model_close(model);
+    }
+}
+
 int main(void)
 {
     random_seed();
@@ -409,6 +466,7 @@ int main(void)
         cmocka_unit_test(predictors_guess_for_others),
         cmocka_unit_test(files_run_as_they_were_trained),
         cmocka_unit_test(files_read_text_as_the_training_did),
+        cmocka_unit_test(nothing_is_added_to_texts),
         cmocka_unit_test(contexts_end_where_they_do),
         cmocka_unit_test(damage_ends_in_messages),
         cmocka_unit_test(layers_are_backed_by_tensors),
