@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes tests/golden/data/llama_cpp.json: what llama.cpp computes of a model that `trib train` saved.
 
-    trib train shakespeare.txt -o tests/golden/data/llama_cpp.gguf --layers 2 --width 32 --heads 4 \\
-        --kv-heads 2 --context 64 --steps 1000 --lr 0.01 --sample-every 0 --threads 2
+    trib train shakespeare.txt -o tests/golden/data/llama_cpp.gguf --overwrite --layers 2 --width 32 \\
+        --heads 4 --kv-heads 2 --context 64 --steps 1000 --lr 0.01 --sample-every 0 --threads 2
     pip install cyllama
     python3 tools/llama_cpp_golden.py tests/golden/data/llama_cpp.gguf \\
         >tests/golden/data/llama_cpp.json

@@ -18,7 +18,7 @@ struct values {
     trib_train_options train;
     const char *output, *log, *plot;
     size_t threads, eval_every, eval_batches, sample_every, sample_tokens, save_every;
-    bool resume;
+    bool resume, overwrite;
 };
 
 #define TRAIN(field) (offsetof(struct values, train) + offsetof(trib_train_options, field))
@@ -29,6 +29,8 @@ static const struct option_row options[] = {
      "the model; FILE.state beside it is for --resume (default: model.gguf)"},
     {"resume", 0, OPTION_FLAG, OWN(resume), NULL,
      "go on where the training of --output stopped, with its options"},
+    {"overwrite", 0, OPTION_FLAG, OWN(overwrite), NULL,
+     "begin anew where --output or its training is there already"},
     {"model", 0, OPTION_STRING, TRAIN(model), "KIND", "transformer (default), rnn or direct"},
     {"block", 0, OPTION_STRING, TRAIN(block), "KIND",
      "of transformers: modern (default) or lecture"},
@@ -143,6 +145,23 @@ static const char *vocabulary_file(const struct values *v)
     return strcmp(name, "bytes") == 0 || strcmp(name, "chars") == 0 ? NULL : name;
 }
 
+/* A new training replaces what may have taken days only where that is asked for: to forget --resume
+ * is easy. */
+static trib_status check_new(const struct values *v, const char *state, trib_error *error)
+{
+    if (v->resume || v->overwrite)
+        return TRIB_OK;
+    if (access(state, F_OK) == 0)
+        return failure(error, TRIB_INVALID,
+                       "%.160s: a training is there already: --resume goes on with it, "
+                       "--overwrite begins anew",
+                       v->output);
+    if (access(v->output, F_OK) == 0)
+        return failure(error, TRIB_INVALID,
+                       "%.160s: a file is there already: --overwrite replaces it", v->output);
+    return TRIB_OK;
+}
+
 /* The files that will be written: each can be, and is no other one and none that is read. The log
  * is opened for good later, which checks as much. */
 static trib_status check_files(const struct values *v, const char *const *texts, size_t count,
@@ -167,7 +186,7 @@ static trib_status check_files(const struct values *v, const char *const *texts,
         if (status == TRIB_OK && path && path != v->log)
             status = output_check(path, error);
     }
-    return status;
+    return status == TRIB_OK ? check_new(v, state, error) : status;
 }
 
 static trib_status open_job(struct job *job, const char *const *texts, size_t count,

@@ -24,7 +24,7 @@ cd "$scratch" || exit 1
 
 # A training of a moment.
 small="$trib train text --layers 1 --heads 2 --width 16 --context 16 --batch 4 --steps 6 --warmup 2
-    --eval-every 3 --eval-batches 2 --sample-every 0"
+    --eval-every 3 --eval-batches 2 --sample-every 0 --overwrite"
 
 expect "train without a text" 2 "" "trib train: expected TEXT*" "$trib" train
 expect "train --help" 0 "Usage: trib train TEXT*--resume*--plot*--resume*--log*" "" "$trib" train --help
@@ -169,6 +169,22 @@ expect "resumed with another width" 1 "" "trib: width: *" \
     "$trib" train text --resume -o parts.gguf --width 32
 expect "resumed with another text" 1 "" "trib: parts.gguf.state: expected the text of the training*" \
     "$trib" train text text --resume -o parts.gguf
+
+# What is there is not lost because --resume was forgotten.
+anew="$trib train text --layers 1 --width 16 --steps 1 --sample-every 0"
+cp whole.gguf.state alone.gguf.state
+cp whole.gguf model.gguf
+expect "a training without --resume where there is one" 1 "" \
+    "trib: whole.gguf: a training is there already: --resume goes on with it, --overwrite begins anew" \
+    $anew -o whole.gguf --log whole.jsonl
+check "leaves its log" cmp whole.jsonl parts.jsonl
+expect "where there is only its state" 1 "" "trib: alone.gguf: a training is there already: *" \
+    $anew -o alone.gguf
+expect "where there is only a model, under the usual name" 1 "" \
+    "trib: model.gguf: a file is there already: --overwrite replaces it" $anew
+check "which stays" cmp whole.gguf model.gguf
+expect "begun anew" 0 "" "*steps   0 to 1*step 1 of 1" $anew --overwrite
+check "replaces it" sh -c '! cmp -s whole.gguf model.gguf'
 
 # Plots of what is resumed: the axis tells which steps they are of.
 cp whole.gguf more.gguf
