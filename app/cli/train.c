@@ -129,13 +129,14 @@ static void print_plan(const struct job *job, uint64_t before)
     fprintf(stderr, "steps   %zu to %zu, %zu tokens each; kernels %s, %d thread%s\n",
             trib_trainer_position(job->trainer), i->steps, i->tokens_per_step, i->kernels,
             i->threads, i->threads == 1 ? "" : "s");
-    fprintf(
-        stderr,
-        "memory  at most %.1f MiB: weights and optimiser %.1f, activations %.1f, text %.1f, "
-        "program and files %.1f\n",
-        mib(i->peak_memory + before), mib(i->weights_memory), mib(i->activations_memory),
-        mib(i->text_memory),
-        mib(i->peak_memory + before - i->weights_memory - i->activations_memory - i->text_memory));
+    uint64_t parts = i->weights_memory + i->activations_memory + i->text_memory;
+    uint64_t most = i->peak_memory + before, read = taken(); /* with all texts in memory as files */
+    most = most > read ? most : read;
+    fprintf(stderr,
+            "memory  at most %.1f MiB: weights and optimiser %.1f, activations %.1f, text %.1f, "
+            "program and files %.1f\n",
+            mib(most), mib(i->weights_memory), mib(i->activations_memory), mib(i->text_memory),
+            mib(most - parts));
 }
 
 /* The GGUF file among what is read. */

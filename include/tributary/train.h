@@ -117,7 +117,8 @@ typedef struct trib_train_info {
     const char *kernels;    /* the name of the table; static storage */
     int threads;
 
-    /* Bytes of memory. Peak is the most that training and saving take at one time. */
+    /* Bytes of memory. Peak is the most that training and saving take at one time; to read the
+     * texts, which is done by now, may have taken more. */
     uint64_t text_memory;
     uint64_t weights_memory; /* weights, gradients, moments */
     uint64_t activations_memory;

@@ -182,7 +182,8 @@ trib_train_info trib_trainer_info(const trib_trainer *t)
             pass_bytes(&t->predictor, o->batch, o->context, true) + 2 * rows * sizeof(int32_t),
     };
     info.peak_memory = info.text_memory + info.weights_memory + info.activations_memory +
-                       t->checkpoint_bytes + SAVING + (uint64_t)o->threads * PER_THREAD;
+                       t->checkpoint_bytes + vocabulary_memory(&t->vocabulary) + SAVING +
+                       (uint64_t)o->threads * PER_THREAD;
     return info;
 }
 

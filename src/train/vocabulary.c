@@ -68,6 +68,40 @@ size_t vocabulary_count(const struct vocabulary *v)
                                       : symbols_vocabulary(&v->symbols);
 }
 
+/* Entries that say with which tokens a text begins and ends. */
+static const char *const added[] = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
+                                    "tokenizer.ggml.add_sep_token"};
+
+enum { ADDED = sizeof added / sizeof added[0] };
+
+static bool is_added(const struct gguf_value *value)
+{
+    for (size_t i = 0; i < ADDED; i++)
+        if (slice_is(value->key, added[i]))
+            return true;
+    return false;
+}
+
+bool vocabulary_has_entry(const struct gguf_value *value)
+{
+    static const char prefix[] = "tokenizer.";
+    return value->key.length >= sizeof prefix - 1 &&
+           memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0 && !is_added(value);
+}
+
+/* The entries are mapped from the file, and a writer that holds them has up to twice as much. A
+ * token takes 8 bytes and its text in the file and 46 and its text in a tokenizer, a merge 9 and
+ * two texts there and 52 here: five times as much, but for texts of a byte or two, which are few.
+ */
+size_t vocabulary_memory(const struct vocabulary *v)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; v->file && i < v->file->value_count; i++)
+        if (vocabulary_has_entry(&v->file->values[i]))
+            bytes += gguf_value_size(&v->file->values[i]);
+    return (1 + 2 + 5) * bytes;
+}
+
 /* Bytes of the character that begins with this one, in valid UTF-8. */
 static size_t character_length(unsigned char lead)
 {
@@ -118,27 +152,6 @@ size_t vocabulary_decode(const struct vocabulary *v, int32_t id, bool first, cha
 size_t vocabulary_longest(const struct vocabulary *v)
 {
     return v->kind == VOCABULARY_FILE ? tokenizer_longest(v->tokenizer) : 4;
-}
-
-/* Entries that say with which tokens a text begins and ends. */
-static const char *const added[] = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
-                                    "tokenizer.ggml.add_sep_token"};
-
-enum { ADDED = sizeof added / sizeof added[0] };
-
-static bool is_added(const struct gguf_value *value)
-{
-    for (size_t i = 0; i < ADDED; i++)
-        if (slice_is(value->key, added[i]))
-            return true;
-    return false;
-}
-
-bool vocabulary_has_entry(const struct gguf_value *value)
-{
-    static const char prefix[] = "tokenizer.";
-    return value->key.length >= sizeof prefix - 1 &&
-           memcmp(value->key.bytes, prefix, sizeof prefix - 1) == 0 && !is_added(value);
 }
 
 /* Whether a vocabulary has tokens added to texts: to an empty one, too. */

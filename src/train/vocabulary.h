@@ -32,6 +32,10 @@ trib_status vocabulary_add_text(struct vocabulary *v, struct slice text, const c
 
 size_t vocabulary_count(const struct vocabulary *v);
 
+/* Bytes that a vocabulary of a file takes at most, while it is saved, too; of the others, which are
+ * small, 0. */
+size_t vocabulary_memory(const struct vocabulary *v);
+
 /* Appends the ids of a text to *ids, as tokenizer_encode does. A character that was not added
  * before is TRIB_INVALID, with `name` in the message. */
 trib_status vocabulary_encode(const struct vocabulary *v, struct slice text, const char *name,
