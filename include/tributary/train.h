@@ -95,10 +95,11 @@ trib_status trib_trainer_open(trib_trainer **out, const trib_train_options *opti
                               const char *const *texts, size_t text_count, trib_error *error);
 
 /* Continues the training that was saved at `path`, on the same texts. Of the options these count:
- * steps, threads, kernels, save_type; every other must be its default or what the training has
- * (TRIB_INVALID names it otherwise), but that of a vocabulary file only that it is one: the
- * vocabulary is in the training. TRIB_FORMAT for a file that is malformed or damaged. With the
- * same kernel table the continuation has the bits of a training that was never interrupted. */
+ * steps (at least those that are done), threads, kernels, save_type; every other must be its
+ * default or what the training has (TRIB_INVALID names it otherwise), but that of a vocabulary file
+ * only that it is one: the vocabulary is in the training. TRIB_FORMAT for a file that is malformed
+ * or damaged. With the same kernel table the continuation has the bits of a training that was never
+ * interrupted. */
 trib_status trib_trainer_resume(trib_trainer **out, const char *path,
                                 const trib_train_options *options, const char *const *texts,
                                 size_t text_count, trib_error *error);

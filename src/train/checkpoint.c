@@ -318,6 +318,10 @@ trib_status trib_trainer_resume(trib_trainer **out, const char *path,
     if (status != TRIB_OK)
         return status;
     status = load(t, &stamp, error);
+    if (status == TRIB_OK && t->position > t->options.steps)
+        status = error_set(error, TRIB_INVALID,
+                           "steps: expected at least %zu, which are done, found %zu", t->position,
+                           t->options.steps);
     if (status != TRIB_OK) {
         trib_trainer_close(t);
         return status;

@@ -281,12 +281,17 @@ static void another_text_or_option_is_refused(void **state)
                        other = trib_train_options_default();
     trib_error error = {0};
     trib_trainer *t = train_open(&o);
+    train_steps(t, 4);
     save(t, train_file("one"));
     trib_trainer_close(t);
     const char *texts[] = {train_file("one"), train_text}, *model = train_file("one");
     other.width = 64;
     assert_int_equal(trib_trainer_resume(&t, model, &other, texts + 1, 1, &error), TRIB_INVALID);
     assert_non_null(strstr(error.message, "width"));
+    other = trib_train_options_default();
+    other.steps = 3;
+    assert_int_equal(trib_trainer_resume(&t, model, &other, texts + 1, 1, &error), TRIB_INVALID);
+    assert_non_null(strstr(error.message, "steps: expected at least 4, which are done, found 3"));
     other = trib_train_options_default();
     other.vocabulary = "chars";
     assert_int_equal(trib_trainer_resume(&t, model, &other, texts, 1, &error), TRIB_INVALID);
