@@ -73,8 +73,9 @@ void trib_sampler_close(trib_sampler *sampler); /* NULL is allowed */
 void trib_sampler_accept(trib_sampler *sampler, int32_t id);
 
 /* Chooses a token from logits [V], which stay as they are, and accepts it. TRIB_INVALID where one
- * is NaN or infinite, or none is a number: the model has broken down; and where bias and constraint
- * leave no token. Then nothing is chosen or drawn. */
+ * is NaN or infinite, or none is a number: the model has broken down; where bias and constraint
+ * leave no token; and where logits is NULL, as of a session that has none. Then nothing is chosen
+ * or drawn. */
 trib_status trib_sampler_next(trib_sampler *sampler, const float *logits, int32_t *id,
                               trib_error *error);
 

@@ -13,6 +13,8 @@ trib_status logits_check(const float *x, size_t V, float *most, trib_error *erro
 {
     float top = -INFINITY;
     bool broken = false;
+    if (!x) /* as trib_session_logits gives where there are none */
+        return error_set(error, TRIB_INVALID, "expected the logits of %zu tokens, found none", V);
     for (size_t i = 0; i < V; i++) {
         broken |= !(x[i] < INFINITY); /* NaN too */
         top = x[i] > top ? x[i] : top;

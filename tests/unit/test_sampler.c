@@ -193,6 +193,8 @@ static void broken_logits_are_told(void **state)
     assert_string_equal(error.message, "the logit of token 1 is not a number");
     assert_int_equal(trib_sampler_next(s, infinite, &id, &error), TRIB_INVALID);
     assert_string_equal(error.message, "the logit of token 2 is infinite");
+    assert_int_equal(trib_sampler_next(s, NULL, &id, &error), TRIB_INVALID);
+    assert_string_equal(error.message, "expected the logits of 6 tokens, found none");
     assert_int_equal(trib_sampler_next(s, nothing, &id, &error), TRIB_INVALID);
     trib_sampler_close(s);
 }
