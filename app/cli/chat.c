@@ -5,6 +5,7 @@
  * half way) the session is `stale`: the next turn begins a new one and computes the conversation
  * again.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,7 +129,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
     trib_engine_options engine = trib_engine_options_default();
     trib_status status;
     c->values = v;
-    engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
+    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
     engine.prefill_chunk = STEP_TOKENS;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

@@ -1,6 +1,7 @@
 /* trib run: a prompt, continued by a model token by token, once or several times. */
 #include "run.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,7 +94,7 @@ static trib_status job_open(struct job *job, const char *path, const struct run_
     trib_engine_options engine = trib_engine_options_default();
     trib_model_shape shape;
     trib_status status;
-    engine.threads = v->threads > TRIB_THREADS_MAX ? TRIB_THREADS_MAX + 1 : (int)v->threads;
+    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
     engine.prefill_chunk = v->chunk;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

@@ -126,6 +126,8 @@ expect "what it will take is said before it is loaded" 0 \
     "$trib" inspect "$made"
 expect "a synthetic model runs" 0 "?*" "*logits ????????????????*" \
     "$trib" run "$made" -p "some words" -n 4
+expect "too many threads are counted as given" 1 "" \
+    "trib: threads: expected 1 to 1024, found 5000" "$trib" run "$made" --threads 5000
 expect "the same seed makes the same file" 0 "" "" sh -c \
     "'$trib' synth tiny '$small' --type f16 --seed 7 --threads 1 && cmp '$made' '$small'"
 expect "another seed makes another file" 1 "" "" sh -c \
