@@ -283,8 +283,11 @@ static int run(const struct command *self, int argc, char **argv)
     int first, status = options_parse(self, argc, argv, &v, &first);
     if (status >= 0)
         return status;
-    if (!(v.last > 0 && v.last <= 1))
-        return options_complain(self, "last", "above 0 and at most 1", "another number");
+    if (!(v.last > 0 && v.last <= 1)) {
+        char found[32];
+        snprintf(found, sizeof found, "%g", (double)v.last);
+        return options_complain(self, "last", "above 0 and at most 1", found);
+    }
     struct job job = {0};
     trib_error error = {0};
     while (job.method < METHODS && strcmp(v.method, method_names[job.method]) != 0)

@@ -49,7 +49,8 @@ typedef struct trib_engine_options {
                              is loaded, or one full context where that is more and fits */
 
     const char *cache_dir; /* a folder that keeps them when the program ends, made if need be; any
-                              number of engines, models and processes may share one. NULL: none */
+                              number of engines, models and processes may share one. Not used by
+                              models that keep no keys. NULL: none */
     uint64_t cache_dir_bytes; /* files in the folder at most, of all who share it: those used
                                  longest ago go first. 0: half of the space that is free there, or
                                  taken by them, when the engine is opened */

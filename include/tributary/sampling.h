@@ -62,8 +62,8 @@ trib_sampler_options trib_sampler_options_default(void);
 
 typedef struct trib_sampler trib_sampler;
 
-/* For logits of `vocabulary` tokens. TRIB_INVALID names the option outside its range. `options` may
- * be NULL. On failure *out is NULL. */
+/* For logits of `vocabulary` tokens, whose ids are int32_t. TRIB_INVALID names what is outside its
+ * range. `options` may be NULL. On failure *out is NULL. */
 trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
                               const trib_sampler_options *options, trib_error *error);
 void trib_sampler_close(trib_sampler *sampler); /* NULL is allowed */

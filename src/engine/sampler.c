@@ -82,6 +82,9 @@ trib_status trib_sampler_open(trib_sampler **out, size_t vocabulary,
     trib_status status = check(&o, error);
     if (status != TRIB_OK)
         return status;
+    if (vocabulary > INT32_MAX)
+        return error_set(error, TRIB_INVALID, "vocabulary: expected at most %d, found %zu",
+                         INT32_MAX, vocabulary);
     trib_sampler *s = calloc(1, sizeof *s);
     if (!s)
         return error_no_memory(error, "a sampler", sizeof *s);

@@ -96,6 +96,8 @@ expect "more context than the model was trained for" 1 "" "trib: context: expect
 head -c 401 "$scratch/numbers" >"$scratch/few"
 expect "a text of less than two windows" 1 "" "trib: --method llama.cpp: expected *two contexts, found 250 and 401 tokens" \
     "$trib" eval "$own" "$scratch/few" --method llama.cpp --context 250
+expect "a share of the text that is none" 2 "" "trib eval: --last: expected above 0 and at most 1, found '0'" \
+    "$trib" eval "$own" "$scratch/numbers" --last 0
 expect "a method that is none" 2 "" "trib eval: --method: expected every or llama.cpp, found 'x'" \
     "$trib" eval "$own" "$scratch/numbers" --method x
 echo "1..$n"

@@ -214,6 +214,11 @@ static void options_outside_their_range_are_named(void **state)
         {{.top_p = 1, .repeat_penalty = 1, .repeat_last = 70000}, "repeat-last"},
     };
     (void)state;
+    trib_error vast = {0};
+    trib_sampler *none;
+    assert_int_equal(trib_sampler_open(&none, SIZE_MAX, NULL, &vast), TRIB_INVALID);
+    assert_non_null(strstr(vast.message, "vocabulary"));
+    assert_null(none);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         trib_sampler *s;
         trib_error error = {0};
