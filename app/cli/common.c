@@ -15,11 +15,13 @@ static void interrupt(int signal)
     caught = 1;
 }
 
-/* A signal that is ignored, as in what a shell runs behind it, stays so. */
+/* A signal that is ignored, as in what a shell runs behind it, stays so. No writing fails because
+ * one came while it waited; where it waits for ever, the second signal ends the program. */
 void catch_interrupts(void)
 {
     static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, before;
+    struct sigaction before,
+        action = {.sa_handler = interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < 2; i++)
         if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)

@@ -43,12 +43,13 @@ void line_forget_interrupts(void)
     interrupts = 0;
 }
 
-/* Without SA_RESTART, so that reading a line ends. */
-static void catch (struct line_reader *r)
+/* An interrupt ends the reading of a line, where `flags` is 0, and no writing of an answer, where
+ * it is SA_RESTART. */
+static void handle_interrupts(int flags, struct sigaction *before)
 {
-    struct sigaction action = {.sa_handler = count_interrupt};
+    struct sigaction action = {.sa_handler = count_interrupt, .sa_flags = flags};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &r->before);
+    sigaction(SIGINT, &action, before);
 }
 
 /* ---- History ---- */
@@ -145,7 +146,7 @@ struct line_reader *line_open(void)
     struct line_reader *r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    catch (r);
+    handle_interrupts(SA_RESTART, &r->before);
     if (isatty(STDIN_FILENO) == 1 && !open_editor(r)) {
         line_close(r);
         return NULL;
@@ -189,13 +190,8 @@ static enum line_result edit_line(struct line_reader *r, const char **line, size
     return LINE_READ;
 }
 
-enum line_result line_read(struct line_reader *r, const char *prompt, const char **line,
-                           size_t *length)
+static enum line_result get_line(struct line_reader *r, const char **line, size_t *length)
 {
-    if (r->edit) {
-        r->prompt = prompt;
-        return edit_line(r, line, length);
-    }
     ssize_t got = getline(&r->line, &r->capacity, stdin);
     if (got < 0) {
         bool interrupted = ferror(stdin) && errno == EINTR;
@@ -205,4 +201,14 @@ enum line_result line_read(struct line_reader *r, const char *prompt, const char
     *line = r->line;
     *length = (size_t)got - (r->line[got - 1] == '\n');
     return LINE_READ;
+}
+
+enum line_result line_read(struct line_reader *r, const char *prompt, const char **line,
+                           size_t *length)
+{
+    r->prompt = prompt;
+    handle_interrupts(0, NULL);
+    enum line_result result = r->edit ? edit_line(r, line, length) : get_line(r, line, length);
+    handle_interrupts(SA_RESTART, NULL);
+    return result;
 }

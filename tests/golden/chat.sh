@@ -119,11 +119,12 @@ printf '%s\n' prompt "type $(printf 'never said\003')" 'wait Ctrl-C again' promp
 expect "Ctrl-C twice ends" 0 "*Ctrl-C again or Ctrl-D ends*" "" \
     sh "$scratch/play" "$scratch/third" "$own"
 
-# A recurrent network has no end to its context: only Ctrl-C ends its answer.
+# A recurrent network has no end to its context: only Ctrl-C ends its answer, also where the terminal
+# takes no more of it for a while.
 seq 1 2000 >"$scratch/numbers"
 "$trib" train "$scratch/numbers" -o "$scratch/rnn.gguf" --model rnn --width 16 --layers 1 --batch 2 \
     --context 16 --steps 1 --warmup 0 --sample-every 0 >/dev/null 2>&1
-printf '%s\n' prompt 'enter Go.' 'wait Go.' 'wait 1' "type $(printf '\003')" prompt \
+printf '%s\n' prompt 'enter Go.' 'wait Go.' 'wait 1' pause "type $(printf '\003')" prompt \
     "enter /save $scratch/stopped.json" prompt "type $(printf '\004')" >"$scratch/fourth"
 expect "Ctrl-C ends the answer, not the program" 0 '*"Go."*"assistant"*' "" sh -c "
     sh '$scratch/play' '$scratch/fourth' '$scratch/rnn.gguf' --temperature 1 -n 1000000000 >/dev/null &&

@@ -3,6 +3,7 @@
  *   pty COMMAND...     standard input says what to do, a line each:
  *       wait TEXT      until the program has written TEXT, behind what was waited for before
  *       prompt         until it has written "> " and its line editor reads keys
+ *       pause          looks away for a moment: what the program writes is not read
  *       type BYTES     sends the bytes
  *       enter TEXT     sends the text and a carriage return
  *
@@ -20,7 +21,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { PATIENCE = 60000, SCREEN = 1 << 20 };
+enum { PATIENCE = 60000, PAUSE = 500, SCREEN = 1 << 20 }; /* milliseconds; bytes */
 
 static char screen[SCREEN];
 static size_t written, seen; /* bytes on the screen; up to where they were waited for */
@@ -72,6 +73,8 @@ static int step(int terminal, char *line)
     line[strcspn(line, "\n")] = 0;
     if (strcmp(line, "prompt") == 0)
         return wait_for_prompt(terminal);
+    if (strcmp(line, "pause") == 0)
+        return poll(NULL, 0, PAUSE) == 0;
     if (strncmp(line, "wait ", 5) == 0)
         return wait_for(terminal, line + 5);
     int enter = strncmp(line, "enter ", 6) == 0;
