@@ -1,8 +1,8 @@
 /* Folders of sentence-transformers: the pooling that their files name is what the model has, and
  * what would make other vectors is refused. */
-#include "file/hf_folder.h"
 #include "gguf_expect.h"
 #include "hf_build.h"
+#include "hf_expect.h"
 #include "test.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -53,23 +53,10 @@ static void build_bert(struct hf_build *b)
 /* The model's pooling_type; 0: it has none. */
 static double pooling_of(const struct hf_build *b)
 {
-    struct gguf *file;
-    trib_error error;
-    if (hf_folder_open(&file, b->path, &error))
-        fail_msg("%s", error.message);
+    struct gguf *file = hf_opened(b);
     double type = gguf_find(file, "bert.pooling_type") ? value_of(file, "bert.pooling_type") : 0;
     gguf_close(file);
     return type;
-}
-
-static void refuse(const struct hf_build *b, trib_status status, const char *says)
-{
-    struct gguf *file;
-    trib_error error = {0};
-    if (hf_folder_open(&file, b->path, &error) != status || !strstr(error.message, says))
-        fail_msg("%s \"%s\": expected %s and \"%s\"", trib_status_name(error.status), error.message,
-                 trib_status_name(status), says);
-    assert_null(file);
 }
 
 static void poolings(void **state)
@@ -113,7 +100,7 @@ static void poolings(void **state)
     }
     for (size_t i = 0; i < COUNT(bad); i++) {
         hf_build_text(&b, "1_Pooling/config.json", bad[i].config);
-        refuse(&b, bad[i].status, bad[i].says);
+        hf_refused(&b, bad[i].status, bad[i].says);
     }
     hf_build_close(&b);
 }
@@ -147,7 +134,7 @@ static void modules(void **state)
     (void)state;
     build_bert(&b);
     hf_build_text(&b, "modules.json", good[1]);
-    refuse(&b, TRIB_IO, "1_Pooling/config.json: No such file");
+    hf_refused(&b, TRIB_IO, "1_Pooling/config.json: No such file");
     hf_build_text(&b, "1_Pooling/config.json", "{\"pooling_mode_cls_token\": true}");
     for (size_t i = 0; i < COUNT(good); i++) {
         hf_build_text(&b, "modules.json", good[i]);
@@ -155,7 +142,7 @@ static void modules(void **state)
     }
     for (size_t i = 0; i < COUNT(bad); i++) {
         hf_build_text(&b, "modules.json", bad[i].modules);
-        refuse(&b, bad[i].status, bad[i].says);
+        hf_refused(&b, bad[i].status, bad[i].says);
     }
     hf_build_close(&b);
 }
