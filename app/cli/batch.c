@@ -2,7 +2,6 @@
  * line for each request, so that a run that ends early, however it ends, is gone on with by the
  * same command. The scheduler (tributary/schedule.h) says who runs; here lines become requests and
  * what it tells becomes lines. */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +157,7 @@ static trib_status job_open(struct job *job, char **operands, const struct value
     trib_engine_options engine = trib_engine_options_default();
     trib_error *error = &job->pendings.error;
     trib_status status;
-    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    engine.threads = thread_count(v->threads);
     engine.prefill_chunk = v->chunk;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

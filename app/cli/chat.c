@@ -5,7 +5,6 @@
  * half way) the session is `stale`: the next turn begins a new one and computes the conversation
  * again.
  */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,7 +128,7 @@ static trib_status chat_open(struct chat *c, const char *path, const struct valu
     trib_engine_options engine = trib_engine_options_default();
     trib_status status;
     c->values = v;
-    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    engine.threads = thread_count(v->threads);
     engine.prefill_chunk = STEP_TOKENS;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

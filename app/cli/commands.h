@@ -17,6 +17,9 @@ extern const struct command run_command, demo_command, inspect_command, tokenize
 void catch_interrupts(void);
 bool interrupted(void);
 
+/* A number of threads as given, for options that say themselves which are too many. */
+int thread_count(size_t given);
+
 /* Prints "trib: MESSAGE" on stderr and returns EXIT_FAILURE. */
 int complain(const trib_error *error);
 

@@ -1,5 +1,6 @@
 /* What the commands share: interrupts, complaints, standard output, JSON, reading whole files. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -31,6 +32,11 @@ void catch_interrupts(void)
 bool interrupted(void)
 {
     return caught != 0;
+}
+
+int thread_count(size_t given)
+{
+    return given > INT_MAX ? INT_MAX : (int)given;
 }
 
 trib_status failure(trib_error *error, trib_status status, const char *format, ...)

@@ -1,6 +1,5 @@
 /* trib compare: all predictors on one text, at equal parameters and at equal data or equal time. */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -196,7 +195,7 @@ static int run(const struct command *self, int argc, char **argv)
         if (*count_of(s, i) == 0)
             return options_complain(self, counts[i].name, "1 or more", "0");
     s->text = argv[first];
-    c.threads = s->threads > INT_MAX ? INT_MAX : (int)s->threads;
+    c.threads = thread_count(s->threads);
     trib_error error = {0};
     catch_interrupts(); /* the folder is to be cleared then, too */
     progress_open(&c.progress, 0, BAR_OF_A_JOB * (COMPARE_KINDS + COMPARE_RECALLS));

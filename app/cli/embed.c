@@ -1,5 +1,4 @@
 /* trib embed: texts to vectors. */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,7 +109,7 @@ static trib_status embed(struct job *job, char **operands, size_t count, const s
     trib_engine_options engine = trib_engine_options_default();
     trib_model_shape shape;
     trib_status status;
-    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    engine.threads = thread_count(v->threads);
     if ((status = trib_model_open(&job->model, operands[0], error)) ||
         (status = trib_model_describe(job->model, &shape, error)) ||
         (status = load_engine(&job->engine, job->model, engine, error)) ||

@@ -4,7 +4,6 @@
  * predicted from is the same on every machine and with any number of threads. A method says which
  * windows there are and which of their tokens count.
  */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +109,7 @@ static trib_status job_open(struct job *job, const char *path, const char *text,
     trib_engine_options engine = trib_engine_options_default();
     trib_memory memory;
     trib_status status;
-    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    engine.threads = thread_count(v->threads);
     engine.prefill_chunk = CHUNK_TOKENS;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

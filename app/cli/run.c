@@ -1,7 +1,6 @@
 /* trib run: a prompt, continued by a model token by token, once or several times. */
 #include "run.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +93,7 @@ static trib_status job_open(struct job *job, const char *path, const struct run_
     trib_engine_options engine = trib_engine_options_default();
     trib_model_shape shape;
     trib_status status;
-    engine.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    engine.threads = thread_count(v->threads);
     engine.prefill_chunk = v->chunk;
     engine.context = v->context;
     engine.kv_type = v->kv_type;

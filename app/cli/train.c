@@ -196,7 +196,7 @@ static trib_status open_job(struct job *job, const char *const *texts, size_t co
     const struct values *v = job->values;
     trib_train_options o = v->train;
     uint64_t before = taken();
-    o.threads = v->threads > INT_MAX ? INT_MAX : (int)v->threads;
+    o.threads = thread_count(v->threads);
     trib_status status = check_files(v, texts, count, error);
     if (status == TRIB_OK)
         status = v->resume ? trib_trainer_resume(&job->trainer, v->output, &o, texts, count, error)

@@ -92,11 +92,6 @@ static uint64_t checksum(const trib_train_options *o, const struct stamp *stamp,
     return hash;
 }
 
-static uint64_t checksum_array(uint64_t hash, const void *data, size_t bytes)
-{
-    return XXH3_64bits_withSeed(data, bytes, hash);
-}
-
 /* ---- Saving ---- */
 
 char *trainer_state_path(const char *path)
@@ -126,7 +121,7 @@ static trib_status save_state(struct trib_trainer *t, const char *path, trib_err
         checksum(&t->options, &stamp, slice_of(t->options.vocabulary), t->vocabulary.file);
     for (size_t i = 0; i < count; i++)
         stamp.checksum =
-            checksum_array(stamp.checksum, arrays[i].data, arrays[i].floats * sizeof(float));
+            XXH3_64bits_withSeed(arrays[i].data, arrays[i].floats * sizeof(float), stamp.checksum);
     gguf_put_string(writer, "general.architecture", slice_of(architecture));
     gguf_put_u32(writer, "training.version", VERSION);
     for (size_t i = 0; i < STAMP_KEYS; i++) {
@@ -211,7 +206,7 @@ static trib_status check_content(const struct stamp *stamp, const trib_train_opt
     for (size_t i = 0; i < ARRAYS; i++) {
         const struct gguf_tensor *array = gguf_find_tensor(file, array_names[i]);
         if (array)
-            hash = checksum_array(hash, array->data, (size_t)array->bytes);
+            hash = XXH3_64bits_withSeed(array->data, (size_t)array->bytes, hash);
     }
     if (hash == stamp->checksum)
         return TRIB_OK;
